@@ -1,0 +1,48 @@
+# Everything is one command on a Debian machine that has git and make. See scripts/ for what each step installs.
+SHELL     := /bin/bash
+modules   := cassandra_backup cassandra_restore cassandra_backup_info
+installed := $(modules:%=library/%)
+program   := target/$(shell uname -m)-unknown-linux-gnu/release/cassandra_backup
+run       := scripts/with-env
+export CARGO_TARGET_DIR := target
+
+.PHONY: help build demo test test-rust lint molecule clean rust python docker image
+.DEFAULT_GOAL := help
+
+help: ## show this help
+	@sed -nE 's/^([a-z-]+):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+build: $(installed) ## build the static executable and install it as library/cassandra_*
+
+demo: build python image ## back up and restore a real Cassandra, before your eyes
+	@$(run) scripts/demo
+
+test: test-rust lint molecule ## run every test: test-rust, lint, molecule
+
+# In Cargo's own test profile: a release build links every test executable anew with full link-time optimisation, which on
+# two cores takes longer than compiling the dependencies a second time without.
+test-rust: rust ## run the Rust tests
+	@$(run) cargo test --locked
+
+lint: rust python ## check format, Rust, YAML and Ansible
+	@$(run) cargo fmt --check
+	@$(run) cargo clippy --locked --all-targets -- -D warnings
+	@$(run) yamllint --strict .
+	@$(run) ansible-lint
+
+molecule: build python image ## run the Molecule scenario against a real Cassandra
+	@$(run) molecule test -s default
+
+clean: ## remove all that this project made on this machine
+	@scripts/clean
+
+rust python docker:
+	@scripts/setup-$@
+image: docker
+	@scripts/setup-$@
+
+# Cargo decides what to build; the copies are made anew only where it built something.
+$(installed): $(program)
+	@install -m 755 $< $@
+$(program): rust
+	@$(run) cargo build --release --locked

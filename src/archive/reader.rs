@@ -1,0 +1,236 @@
+//! An archive opened by a few seeks, and read in full to prove it whole.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Error as AnyError, Result};
+use rustix::fs::OFlags;
+use sha2::{Digest, Sha256};
+
+use crate::archive::gzip;
+use crate::archive::header::{self, BLOCK};
+use crate::archive::manifest::{self, Backup, Manifest};
+use crate::archive::pass::{End, Event, Pass, damaged, told};
+use crate::archive::toc::{self, FOOTER_SIZE, Toc};
+use crate::error::Error;
+
+/// A table of contents beyond this is a lie: it would describe some four million files.
+const MAX_TOC: u64 = 1 << 30;
+
+/// An archive whose footer, table of contents and manifest are all right; its files were not looked at.
+#[derive(Debug)]
+pub struct Archive {
+    pub(super) path: PathBuf,
+    file: File,
+    size: u64,
+    manifest: Manifest,
+    pub(super) toc: Toc,
+    end: End,
+}
+
+/// What a full reading has proved right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Of the whole file.
+    pub sha256: String,
+}
+
+impl Archive {
+    /// Reads no more than the footer, the table of contents and the manifest.
+    pub fn open(path: &Path) -> Result<Archive> {
+        let (file, size) = open_file(path)?;
+        let end = match read_footer(&file, size).with_context(|| cannot_read(path))? {
+            Some(toc_offset) => toc_offset,
+            None => return Err(without_footer(path, &file, size)),
+        };
+        let mut archive_file = &file;
+        archive_file.seek(SeekFrom::Start(end)).with_context(|| cannot_read(path))?;
+        let json = read_toc(path, &file, end, size)?;
+        let unreadable =
+            |error: AnyError| damaged(path, format!("its table of contents makes no sense: {error:#}"));
+        let toc = Toc::parse(&json, end).map_err(unreadable)?;
+
+        let Some(first) = toc.entries.first().filter(|first| first.name.as_str() == manifest::NAME) else {
+            return Err(foreign(path, format!("its first entry is not `{}`", manifest::NAME)));
+        };
+        archive_file.rewind().with_context(|| cannot_read(path))?;
+        let json_of_manifest = Pass::new(path, &file, 0).first(first)?;
+        let manifest =
+            Manifest::parse(&json_of_manifest).map_err(|error| foreign(path, format!("{error:#}")))?;
+        manifest.check_files(toc.data_files()).map_err(|error| damaged(path, format!("{error:#}")))?;
+
+        let toc_size = json.len() as u64;
+        let end = End { toc_offset: end, toc_size, toc_sha256: Sha256::digest(&json).into() };
+        Ok(Archive { path: path.to_owned(), file, size, manifest, toc, end })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    pub fn toc(&self) -> &Toc {
+        &self.toc
+    }
+
+    /// Of the archive itself, in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Of all files in it, the manifest not counted.
+    pub fn unpacked_size(&self) -> u64 {
+        self.manifest.bytes
+    }
+
+    /// `sha256:…` of the table of contents: it covers every chunk, and so names what is in the archive.
+    pub fn toc_digest(&self) -> String {
+        toc::digest(&self.end.toc_sha256)
+    }
+
+    /// What results show of it; the SHA-256 is the one written beside it, unproved.
+    pub fn backup(&self) -> Result<Backup> {
+        Ok(Backup::of(&self.manifest, &self.path, self.size, self.recorded_sha256()?))
+    }
+
+    /// The SHA-256 that `<archive>.sha256` holds; `None` where there is no such file.
+    pub fn recorded_sha256(&self) -> Result<Option<String>> {
+        let path = self.checksum_path();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+        };
+        match text.split_whitespace().next() {
+            Some(sha256) if sha256.len() == 64 => Ok(Some(sha256.to_ascii_lowercase())),
+            _ => Err(damaged(&self.path, format!("`{}` beside it holds no SHA-256", path.display()))),
+        }
+    }
+
+    fn checksum_path(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".sha256");
+        path.into()
+    }
+
+    /// Reads every byte: gzip checksums, tar headers, the SHA-256 of every chunk, the places where members
+    /// begin, and the file's own SHA-256 where one is recorded beside it. `progress` is called with each
+    /// further number of data bytes proved right, [`Archive::unpacked_size`] in all.
+    pub fn verify(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Verified> {
+        self.pass(&mut |_| Ok(()), progress)
+    }
+
+    pub(super) fn pass(
+        &mut self,
+        on: &mut dyn FnMut(Event) -> Result<()>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Verified> {
+        self.file.rewind().with_context(|| cannot_read(&self.path))?;
+        let pass = Pass::new(&self.path, &self.file, 0);
+        let mut in_data = false;
+        let sha256 = pass.run(&self.toc, &self.manifest, &self.end, &mut |event| {
+            match &event {
+                Event::Entry(entry) => in_data = entry.name.as_str() != manifest::NAME,
+                Event::Bytes(bytes) if in_data => progress(bytes.len() as u64),
+                _ => {}
+            }
+            if in_data { on(event) } else { Ok(()) }
+        })?;
+        match self.recorded_sha256()? {
+            Some(recorded) if recorded != sha256 => {
+                let beside = self.checksum_path();
+                let what = format!("its SHA-256 is {sha256}, but `{}` says {recorded}", beside.display());
+                Err(damaged(&self.path, what))
+            }
+            _ => Ok(Verified { sha256 }),
+        }
+    }
+}
+
+fn cannot_read(path: &Path) -> String {
+    format!("cannot read the archive `{}`", path.display())
+}
+
+fn foreign(path: &Path, what: String) -> AnyError {
+    Error::ArchiveForeign { path: path.to_owned(), what }.into()
+}
+
+fn open_file(path: &Path) -> Result<(File, u64)> {
+    // Not blocking: a fifo of that name is refused below, not waited for.
+    let flags = OFlags::NONBLOCK.bits() as i32;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(Error::ArchiveMissing { path: path.to_owned() }.into());
+        }
+        Err(error) => return Err(error).with_context(|| cannot_read(path)),
+    };
+    let metadata = file.metadata().with_context(|| cannot_read(path))?;
+    if !metadata.is_file() {
+        return Err(foreign(path, "it is not a regular file".to_owned()));
+    }
+    Ok((file, metadata.len()))
+}
+
+/// The offset of the table of contents; `None` where the file does not end in a footer that makes sense.
+fn read_footer(file: &File, size: u64) -> std::io::Result<Option<u64>> {
+    let mut footer = [0; FOOTER_SIZE];
+    let Some(start) = size.checked_sub(FOOTER_SIZE as u64) else { return Ok(None) };
+    file.read_exact_at(&mut footer, start)?;
+    Ok(toc::parse_footer(&footer).ok().filter(|toc_offset| *toc_offset < start))
+}
+
+/// Tells an archive of ours that was cut or overwritten from a file that never was one.
+fn without_footer(path: &Path, file: &File, size: u64) -> AnyError {
+    if size == 0 {
+        return damaged(path, "it is empty".to_owned());
+    }
+    // As much of the first entry's name as can be decoded: little is left of an archive cut near its begin.
+    let mut begin = Vec::new();
+    let mut decoder = flate2::read::GzDecoder::new(file).take(manifest::NAME.len() as u64);
+    let cut_within_name = decoder.read_to_end(&mut begin).is_err();
+    let is_gzip = decoder.get_ref().header().is_some() || size < FOOTER_SIZE as u64;
+    let ours = manifest::NAME.as_bytes().starts_with(&begin) && (cut_within_name || !begin.is_empty());
+    if is_gzip && ours {
+        return damaged(
+            path,
+            "it was cut short or overwritten: its last 51 bytes are not its footer".to_owned(),
+        );
+    }
+    foreign(path, "it has no table of contents".to_owned())
+}
+
+/// The JSON, with all that must be between it and the footer.
+fn read_toc(path: &Path, file: &File, toc_offset: u64, size: u64) -> Result<Vec<u8>> {
+    let fault = |fault| told(path, &format_args!("the table of contents, at byte {toc_offset}"), fault);
+    let wrong = |why| fault(gzip::Fault::Damage(why));
+    let mut members = gzip::Reader::new(file, toc_offset);
+    members.begin_member().map_err(fault)?;
+    let mut head = [0; BLOCK];
+    members.read(&mut head).map_err(fault)?;
+    let json_size =
+        header::size_of(&head).filter(|size| *size <= MAX_TOC && head.starts_with(toc::NAME.as_bytes()));
+    let Some(json_size) = json_size else { return Err(wrong("its tar header makes no sense")) };
+
+    let mut json = Vec::new();
+    let mut left = json_size as usize;
+    while left > 0 {
+        // Piece by piece: memory is used for what is there, not for what a header claims.
+        let start = json.len();
+        json.resize(start + left.min(1 << 20), 0);
+        members.read(&mut json[start..]).map_err(fault)?;
+        left -= json.len() - start;
+    }
+    let mut rest = vec![0; header::padding(json_size) + header::END.len()];
+    members.read(&mut rest).map_err(fault)?;
+    members.end_member().map_err(fault)?;
+    if members.position() != size - FOOTER_SIZE as u64 {
+        return Err(wrong("something lies between it and the footer"));
+    }
+    Ok(json)
+}

@@ -1,0 +1,269 @@
+//! backup_dir: a draft becomes a backup by one rename.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Error as AnyError, Result};
+use rustix::fs::{Gid, Mode, Uid};
+
+use crate::ansible::request::FileAttributes;
+use crate::archive::reader::Archive;
+use crate::dir::{Dir, Kind};
+use crate::durable;
+use crate::error::Error;
+
+/// A directory of archives: `<tag>.tgz`, its checksum `<tag>.tgz.sha256`, and while it is made
+/// `<tag>.tgz.partial`.
+#[derive(Debug, Clone)]
+pub struct Store {
+    dir: Arc<Dir>,
+}
+
+impl Store {
+    /// Makes the directory where it is missing: who fetches an archive as another user may pass through it,
+    /// but not list it. One that is there is left as it is.
+    pub fn open_or_make(path: &Path) -> Result<Store> {
+        if path.exists() {
+            return Store::open(path);
+        }
+        let unusable = |error: AnyError| unusable(path, format!("it cannot be made: {error:#}"));
+        make(path).map_err(unusable)?;
+        Store::open(path)
+    }
+
+    pub fn open(path: &Path) -> Result<Store> {
+        if !path.exists() {
+            return Err(unusable(path, "it does not exist".to_owned()));
+        }
+        if !path.is_dir() {
+            return Err(unusable(path, "it is not a directory".to_owned()));
+        }
+        let dir = Dir::open(path).map_err(|error| unusable(path, format!("{error:#}")))?;
+        Ok(Store { dir: Arc::new(dir) })
+    }
+
+    /// Where the archive of a tag lies, whether the directory exists or not.
+    pub fn path_in(backup_dir: &Path, tag: &str) -> PathBuf {
+        backup_dir.join(archive_name(tag))
+    }
+
+    pub fn path_of(&self, tag: &str) -> PathBuf {
+        self.dir.path_of(&archive_name(tag))
+    }
+
+    /// Bytes that can still be written here.
+    pub fn free_space(&self) -> Result<u64> {
+        self.dir.free_space()
+    }
+
+    /// Begins an archive of this tag; what a killed run left of one is removed.
+    pub fn draft(&self, tag: &str) -> Result<Draft> {
+        let name = draft_name(tag);
+        self.dir.remove_tree(&name)?;
+        let file = self.dir.create_file(&name, 0o600)?;
+        Ok(Draft { dir: self.dir.clone(), tag: tag.to_owned(), file, published: false })
+    }
+
+    /// Removes what a killed run left of an archive under construction; nothing there is fine.
+    pub fn remove_draft(&self, tag: &str) -> Result<()> {
+        durable::remove(&self.dir, &draft_name(tag))
+    }
+
+    /// Whether an archive and its checksum have this owner, group and mode already.
+    pub fn has_attributes(&self, tag: &str, attributes: &FileAttributes) -> Result<bool> {
+        let Ownership { uid, gid, mode } = Ownership::of(attributes)?;
+        let mut stats = Vec::new();
+        for name in [archive_name(tag), checksum_name(tag)] {
+            stats.extend(self.dir.stat(&name)?);
+        }
+        Ok(stats.iter().all(|stat| {
+            uid.is_none_or(|uid| uid == stat.st_uid)
+                && gid.is_none_or(|gid| gid == stat.st_gid)
+                && mode == stat.st_mode & 0o7777
+        }))
+    }
+
+    /// Gives an archive that exists, and its checksum, this owner, group and mode.
+    pub fn set_attributes(&self, tag: &str, attributes: &FileAttributes) -> Result<()> {
+        let ownership = Ownership::of(attributes)?;
+        for name in [archive_name(tag), checksum_name(tag)] {
+            if self.dir.stat(&name)?.is_some() {
+                ownership.give(&self.dir.file(&name)?, &self.dir.path_of(&name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes an archive and all that belongs to it; false where nothing was there.
+    ///
+    /// The checksum goes first: killed in between, an archive without one is left, which is whole and is
+    /// found again by its name. The other way round a checksum would stay that no run looks for.
+    pub fn remove(&self, tag: &str) -> Result<bool> {
+        let names = [draft_name(tag), checksum_name(tag), archive_name(tag)];
+        let mut removed = false;
+        for name in &names {
+            if self.dir.stat(name)?.is_some() {
+                durable::remove(&self.dir, name)?;
+                removed = true;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// All tags with an archive under its final name, sorted.
+    pub fn tags(&self) -> Result<Vec<String>> {
+        let entries = self.dir.entries()?.into_iter().filter(|entry| entry.kind != Kind::Directory);
+        let mut tags: Vec<String> =
+            entries.filter_map(|entry| entry.name.strip_suffix(".tgz").map(str::to_owned)).collect();
+        tags.sort();
+        Ok(tags)
+    }
+
+    /// Every archive here, opened as it is come to: a damaged or foreign file is an error of its own.
+    pub fn list(&self) -> Result<impl Iterator<Item = (String, Result<Archive>)> + '_> {
+        Ok(self.tags()?.into_iter().map(|tag| {
+            let archive = Archive::open(&self.path_of(&tag));
+            (tag, archive)
+        }))
+    }
+}
+
+/// An archive under construction, as `<tag>.tgz.partial`: gone when dropped before it was published.
+#[derive(Debug)]
+pub struct Draft {
+    dir: Arc<Dir>,
+    tag: String,
+    file: File,
+    published: bool,
+}
+
+impl Draft {
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Where it can be read back before it is published.
+    pub fn path(&self) -> PathBuf {
+        self.dir.path_of(&draft_name(&self.tag))
+    }
+
+    /// Gives the finished archive its name, over an older archive of this tag.
+    ///
+    /// In this order: the older checksum goes, the archive gets its name (synced before and after), its
+    /// checksum is written. Killed at any point, the name holds the older archive or this one, each complete,
+    /// and beside it is its own checksum or none: never another archive's.
+    pub fn publish(mut self, attributes: &FileAttributes, sha256: &str) -> Result<PathBuf> {
+        let (archive, checksum) = (archive_name(&self.tag), checksum_name(&self.tag));
+        let ownership = Ownership::of(attributes)?;
+        ownership.give(&self.file, &self.path())?;
+        durable::remove(&self.dir, &checksum)?;
+        durable::publish(&self.dir, &draft_name(&self.tag), &archive, &self.file)?;
+        self.published = true;
+
+        let draft = format!("{checksum}.partial");
+        self.dir.remove_tree(&draft)?;
+        let mut file = self.dir.create_file(&draft, 0o600)?;
+        writeln!(file, "{sha256}  {archive}")
+            .with_context(|| format!("cannot write `{}`", self.dir.path_of(&draft).display()))?;
+        ownership.give(&file, &self.dir.path_of(&draft))?;
+        durable::publish(&self.dir, &draft, &checksum, &file)?;
+        Ok(self.dir.path_of(&archive))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.published {
+            // What cannot be removed is removed by the next draft of this tag, or told by it.
+            let _ = self.dir.remove_file(&draft_name(&self.tag));
+        }
+    }
+}
+
+/// Owner, group and mode of a file, names looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ownership {
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub mode: u32,
+}
+
+impl Ownership {
+    /// Ask before long work whether the names exist.
+    pub fn of(attributes: &FileAttributes) -> Result<Ownership> {
+        Ok(Ownership {
+            uid: number("owner", attributes.owner.as_deref(), Path::new("/etc/passwd"))?,
+            gid: number("group", attributes.group.as_deref(), Path::new("/etc/group"))?,
+            mode: attributes.mode,
+        })
+    }
+
+    fn give(&self, file: &File, path: &Path) -> Result<()> {
+        let (uid, gid) = (self.uid.map(Uid::from_raw), self.gid.map(Gid::from_raw));
+        if uid.is_some() || gid.is_some() {
+            rustix::fs::fchown(file, uid, gid)
+                .with_context(|| format!("cannot set the owner of `{}`", path.display()))?;
+        }
+        rustix::fs::fchmod(file, Mode::from_raw_mode(self.mode))
+            .with_context(|| format!("cannot set the mode of `{}`", path.display()))
+    }
+}
+
+/// A number as it is, a name from the third field of its line. The executable is static, so directory
+/// services are out of its reach.
+fn number(option: &str, asked: Option<&str>, database: &Path) -> Result<Option<u32>> {
+    let Some(name) = asked else { return Ok(None) };
+    if let Ok(number) = name.parse() {
+        return Ok(Some(number));
+    }
+    let text = std::fs::read(database).with_context(|| format!("cannot read `{}`", database.display()))?;
+    let text = String::from_utf8_lossy(&text);
+    let found = text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    });
+    match found {
+        Some(number) => Ok(Some(number)),
+        None => Err(Error::BadOption {
+            message: format!("`{option}` is `{name}`, which `{}` does not list", database.display()),
+            hint: "give it as a number, which works with directory services too",
+        }
+        .into()),
+    }
+}
+
+/// Makes a directory that is missing, with what is missing above it, and sees to it that it stays.
+fn make(path: &Path) -> Result<()> {
+    let absolute = std::path::absolute(path)?;
+    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(parent).with_context(|| format!("cannot make `{}`", parent.display()))?;
+    let parent = Dir::open(parent)?;
+    let name = name.to_str().context("its name is not UTF-8")?;
+    // Whatever the umask says.
+    parent.make_dir(name, 0o711)?.set_mode(0o711)?;
+    parent.sync()
+}
+
+fn unusable(path: &Path, why: String) -> AnyError {
+    Error::BackupDir { path: path.to_owned(), why }.into()
+}
+
+fn archive_name(tag: &str) -> String {
+    format!("{tag}.tgz")
+}
+
+fn draft_name(tag: &str) -> String {
+    format!("{tag}.tgz.partial")
+}
+
+fn checksum_name(tag: &str) -> String {
+    format!("{tag}.tgz.sha256")
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -1,0 +1,261 @@
+//! Proves that a snapshot holds every table whole, before anything is packed.
+//!
+//! nodetool's exit code proves nothing: a table that fails is only logged by some versions. So what the
+//! node says it has is held against the directories, each snapshot's `manifest.json` against the sstables
+//! there, each `TOC.txt` against the components.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::archive::manifest::TableEntry;
+use crate::archive::members::{Attributes, Member, Source};
+use crate::cassandra::data_files::{Component, TableDir, holding_snapshot};
+use crate::cassandra::nodetool::Tables;
+use crate::dir::{Dir, Kind, RelativePath};
+use crate::error::Error;
+use crate::interrupt;
+
+/// How many missing pieces a message names; the rest is counted.
+const NAMED: usize = 5;
+
+/// A snapshot that was proven complete, ready to be packed.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// In the order of the archive.
+    pub members: Vec<Member>,
+    pub tables: Vec<TableEntry>,
+    pub sstable_formats: BTreeSet<String>,
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// Cassandra's `manifest.json`: only the sstables' `Data.db`, indexes' included.
+#[derive(Deserialize)]
+struct CassandraManifest {
+    files: Vec<String>,
+}
+
+/// Collects the snapshot's files; a piece that is missing is an error that names it.
+pub fn prove(roots: &[Dir], tag: &str, live: &Tables) -> Result<Snapshot> {
+    let mut snapshot = Snapshot::default();
+    let mut missing = Vec::new();
+    let mut held: BTreeMap<(String, String), Vec<TableDir>> = BTreeMap::new();
+    for table in holding_snapshot(roots, tag)? {
+        held.entry((table.keyspace.clone(), table.table().to_owned())).or_default().push(table);
+    }
+    for (keyspace, tables) in live {
+        // `table.index` is in its table's directory, and in its manifest.
+        for table in tables.iter().filter(|table| !table.contains('.')) {
+            interrupt::check()?;
+            match held.remove(&(keyspace.clone(), table.clone())) {
+                Some(dirs) => missing.append(&mut snapshot.add(Table::list(roots, tag, &dirs)?)),
+                None => missing.push(format!("table `{keyspace}.{table}` has no snapshot directory")),
+            }
+        }
+    }
+    for (keyspace, table) in held.into_keys() {
+        missing.push(format!("`{keyspace}.{table}` has a snapshot, but the node does not know such a table"));
+    }
+    if missing.is_empty() && snapshot.tables.iter().all(|table| table.sstables == 0) {
+        missing.push("it holds no sstable at all".to_owned());
+    }
+    if missing.is_empty() {
+        snapshot.members.sort_by(|one, other| one.name.cmp(&other.name));
+        // The directories that tables share are listed with each of them.
+        snapshot.members.dedup_by(|one, other| one.name == other.name);
+        return Ok(snapshot);
+    }
+    let more = missing.len().saturating_sub(NAMED);
+    missing.truncate(NAMED);
+    let more = if more == 0 { String::new() } else { format!("; and {more} more") };
+    Err(Error::SnapshotIncomplete { tag: tag.to_owned(), missing: format!("{}{more}", missing.join("; ")) }
+        .into())
+}
+
+impl Snapshot {
+    /// Takes a table in and returns what of it is missing.
+    fn add(&mut self, table: Table) -> Vec<String> {
+        self.files += table.entry.files;
+        self.bytes += table.entry.bytes;
+        self.members.extend(table.members);
+        self.sstable_formats.extend(table.sstable_formats);
+        self.tables.push(table.entry);
+        table.missing
+    }
+}
+
+/// One table as it is found, over all data directories.
+struct Table {
+    entry: TableEntry,
+    members: Vec<Member>,
+    sstable_formats: BTreeSet<String>,
+    /// The `Data.db` files that are there, named as `manifest.json` names them.
+    data_files: BTreeSet<String>,
+    missing: Vec<String>,
+}
+
+/// A directory of a snapshot: the table's own, or a secondary index's below it.
+struct Place<'a> {
+    root: usize,
+    dir: &'a Dir,
+    path: RelativePath,
+    /// In the archive.
+    name: RelativePath,
+    index: Option<&'a str>,
+}
+
+impl Table {
+    /// Lists the snapshot in the table's directories, one or more in each data directory.
+    fn list(roots: &[Dir], tag: &str, dirs: &[TableDir]) -> Result<Table> {
+        let [first, others @ ..] = dirs else { bail!("a table without a directory") };
+        let shown = format!("{}.{}", first.keyspace, first.table());
+        if let Some(other) = others.iter().find(|dir| dir.id() != first.id()) {
+            bail!("table `{shown}` has snapshots `{tag}` under two ids, {} and {}", first.id(), other.id());
+        }
+        let entry = TableEntry {
+            keyspace: first.keyspace.clone(),
+            table: first.table().to_owned(),
+            id: first.id().to_owned(),
+            sstables: 0,
+            files: 0,
+            bytes: 0,
+        };
+        let mut table = Table {
+            entry,
+            members: Vec::new(),
+            sstable_formats: BTreeSet::new(),
+            data_files: BTreeSet::new(),
+            missing: Vec::new(),
+        };
+        let mut listed: Option<BTreeSet<String>> = None;
+        for dir in dirs {
+            if let Some(files) = table.add_directory_of(roots, tag, dir)? {
+                listed.get_or_insert_default().extend(files);
+            }
+        }
+        match listed {
+            None => table.missing.push(format!("table `{shown}` has no `manifest.json` in its snapshot")),
+            Some(listed) => {
+                let there = &table.data_files;
+                table
+                    .missing
+                    .extend(listed.difference(there).map(|file| format!("`{file}` of table `{shown}`")));
+                let strangers = there.difference(&listed);
+                let told =
+                    strangers.map(|file| format!("`{file}` of table `{shown}` is not in its manifest.json"));
+                table.missing.extend(told);
+            }
+        }
+        Ok(table)
+    }
+
+    /// Adds one of the table's directories and its snapshot; returns what `manifest.json` lists, if it is here
+    /// (with several data directories some versions write it to one of them only).
+    fn add_directory_of(
+        &mut self,
+        roots: &[Dir],
+        tag: &str,
+        table: &TableDir,
+    ) -> Result<Option<Vec<String>>> {
+        let root = &roots[table.root];
+        let mut keyspace_name = RelativePath::parse(&table.keyspace)?;
+        if roots.len() > 1 {
+            let top = RelativePath::parse(&format!("data-{}", table.root))?;
+            keyspace_name = top.join(&table.keyspace)?;
+            self.add_directory(top, root)?;
+        }
+        let table_name = keyspace_name.join(&table.name)?;
+        let keyspace_dir = root.dir(&table.keyspace)?;
+        self.add_directory(keyspace_name, &keyspace_dir)?;
+        self.add_directory(table_name.clone(), &keyspace_dir.dir(&table.name)?)?;
+
+        let path = table.snapshot_path(tag)?;
+        let dir = &root.dir_at(&path)?;
+        for index in dir.dir_names()? {
+            let (dir, path, name) = (&dir.dir(&index)?, path.join(&index)?, table_name.join(&index)?);
+            self.add_directory(name.clone(), dir)?;
+            self.add_files(&Place { root: table.root, dir, path, name, index: Some(&index) })?;
+        }
+        self.add_files(&Place { root: table.root, dir, path, name: table_name, index: None })?;
+        if dir.stat("manifest.json")?.is_none() {
+            return Ok(None);
+        }
+        let manifest: CassandraManifest = serde_json::from_str(&read(dir, "manifest.json")?)
+            .with_context(|| format!("cannot read `{}`", dir.path_of("manifest.json").display()))?;
+        Ok(Some(manifest.files))
+    }
+
+    fn add_files(&mut self, place: &Place) -> Result<()> {
+        let mut sstables: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for file in place.dir.entries()? {
+            let shown = place.dir.path_of(&file.name);
+            match file.kind {
+                Kind::File => {}
+                Kind::Directory if place.index.is_none() => continue,
+                _ => bail!("`{}` is neither a file nor an index's directory", shown.display()),
+            }
+            let stat = place.dir.stat(&file.name)?;
+            let stat = stat.with_context(|| format!("`{}` vanished while it was listed", shown.display()))?;
+            if let Some(component) = Component::parse(&file.name) {
+                self.sstable_formats.insert(component.sstable_format());
+                sstables.entry(component.sstable.to_owned()).or_default().insert(component.name.to_owned());
+                if component.name == "Data.db" {
+                    self.data_files.insert(match place.index {
+                        Some(index) => format!("{index}/{}", file.name),
+                        None => file.name.clone(),
+                    });
+                    // Cassandra drops such an sstable at its start, with one line in its log.
+                    if stat.st_size == 0 {
+                        self.missing.push(format!("the content of `{}`", shown.display()));
+                    }
+                }
+            }
+            let size = stat.st_size.unsigned_abs();
+            self.entry.files += 1;
+            self.entry.bytes += size;
+            self.members.push(Member {
+                name: place.name.join(&file.name)?,
+                attributes: Attributes::of(&stat),
+                source: Source::File { root: place.root, path: place.path.join(&file.name)?, size },
+            });
+        }
+        if place.index.is_none() {
+            self.entry.sstables += sstables.len() as u64;
+        }
+        for (sstable, there) in sstables {
+            self.check_components(place.dir, &sstable, &there)?;
+        }
+        Ok(())
+    }
+
+    /// Holds an sstable's `TOC.txt` against the components that are there.
+    fn check_components(&mut self, dir: &Dir, sstable: &str, there: &BTreeSet<String>) -> Result<()> {
+        let path_of =
+            |component: &str| format!("`{}`", dir.path_of(&format!("{sstable}-{component}")).display());
+        if !there.contains("TOC.txt") {
+            self.missing.push(path_of("TOC.txt"));
+            return Ok(());
+        }
+        let toc = read(dir, &format!("{sstable}-TOC.txt"))?;
+        let listed = toc.lines().map(str::trim).filter(|name| !name.is_empty());
+        self.missing.extend(listed.filter(|name| !there.contains(*name)).map(path_of));
+        Ok(())
+    }
+
+    fn add_directory(&mut self, name: RelativePath, dir: &Dir) -> Result<()> {
+        let attributes = Attributes::of(&dir.own_stat()?);
+        self.members.push(Member { name, attributes, source: Source::Directory });
+        Ok(())
+    }
+}
+
+fn read(dir: &Dir, name: &str) -> Result<String> {
+    let mut text = String::new();
+    // A TOC or manifest is a few KiB; whatever is larger was planted.
+    let read = dir.file(name)?.take(1 << 24).read_to_string(&mut text);
+    read.with_context(|| format!("cannot read `{}`", dir.path_of(name).display()))?;
+    Ok(text)
+}

@@ -1,0 +1,157 @@
+//! Where a node's files lie: `<data directory>/<keyspace>/<table>-<id>/<sstable component>`.
+
+use anyhow::Result;
+
+use crate::dir::{Dir, Kind, RelativePath};
+
+/// A table's directory in one of the data directories. A table dropped and made again has two, with two ids.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TableDir {
+    /// Index of the data directory.
+    pub root: usize,
+    pub keyspace: String,
+    /// The directory's own name.
+    pub name: String,
+}
+
+impl TableDir {
+    pub fn table(&self) -> &str {
+        split_id(&self.name).map_or(self.name.as_str(), |(table, _)| table)
+    }
+
+    /// 32 hexadecimal digits.
+    pub fn id(&self) -> &str {
+        split_id(&self.name).map_or("", |(_, id)| id)
+    }
+
+    /// Its path below the data directory.
+    pub fn path(&self) -> Result<RelativePath> {
+        RelativePath::parse(&self.keyspace)?.join(&self.name)
+    }
+
+    pub fn snapshot_path(&self, tag: &str) -> Result<RelativePath> {
+        self.path()?.join("snapshots")?.join(tag)
+    }
+}
+
+fn split_id(directory: &str) -> Option<(&str, &str)> {
+    let (table, id) = directory.rsplit_once('-')?;
+    (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some((table, id))
+}
+
+/// Every table directory of every keyspace, dropped tables' included; whatever else lies there is not ours.
+pub fn table_dirs(roots: &[Dir]) -> Result<Vec<TableDir>> {
+    let mut found = Vec::new();
+    for (root, dir) in roots.iter().enumerate() {
+        for keyspace in dir.dir_names()? {
+            let names = dir.dir(&keyspace)?.dir_names()?;
+            let tables = names.into_iter().filter(|name| split_id(name).is_some());
+            found.extend(tables.map(|name| TableDir { root, keyspace: keyspace.clone(), name }));
+        }
+    }
+    Ok(found)
+}
+
+/// The table directories that hold a snapshot of this tag, by its whole name.
+pub fn holding_snapshot(roots: &[Dir], tag: &str) -> Result<Vec<TableDir>> {
+    let mut holding = Vec::new();
+    for table in table_dirs(roots)? {
+        let dir = roots[table.root].dir_at(&table.path()?)?;
+        if let Some(snapshots) = dir.dir_if_there("snapshots")?
+            && snapshots.stat(tag)?.is_some()
+        {
+            holding.push(table);
+        }
+    }
+    Ok(holding)
+}
+
+/// Bytes of the live files, without snapshots and incremental backups: what an archive needs at most.
+pub fn live_bytes(roots: &[Dir]) -> Result<u64> {
+    let mut bytes = 0;
+    for table in table_dirs(roots)? {
+        let dir = roots[table.root].dir_at(&table.path()?)?;
+        bytes += file_bytes(&dir)?;
+        for name in dir.dir_names()?.iter().filter(|name| name.starts_with('.')) {
+            bytes += file_bytes(&dir.dir(name)?)?;
+        }
+    }
+    Ok(bytes)
+}
+
+fn file_bytes(dir: &Dir) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in dir.entries()?.iter().filter(|entry| entry.kind == Kind::File) {
+        // A live node may have compacted it away in between.
+        bytes += dir.stat(&entry.name)?.map_or(0, |stat| stat.st_size.unsigned_abs());
+    }
+    Ok(bytes)
+}
+
+/// The name of one sstable's component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Component<'a> {
+    /// What the components of one sstable share: `nb-1-big`, before 2.2 `ks1-users-ka-1`.
+    pub sstable: &'a str,
+    /// As in TOC.txt: `Data.db`.
+    pub name: &'a str,
+    pub version: &'a str,
+    /// `big` or `bti`; none before 2.2.
+    pub format: Option<&'a str>,
+}
+
+impl Component<'_> {
+    pub fn parse(file: &str) -> Option<Component<'_>> {
+        let parts: Vec<&str> = file.splitn(4, '-').collect();
+        if let [version, generation, format @ ("big" | "bti"), name] = parts[..]
+            && version.len() == 2
+        {
+            let sstable = &file[..version.len() + generation.len() + format.len() + 2];
+            return Some(Component { sstable, name, version, format: Some(format) });
+        }
+        let (sstable, name) = file.rsplit_once('-')?;
+        let (rest, generation) = sstable.rsplit_once('-')?;
+        let (_, version) = rest.rsplit_once('-')?;
+        let is_old = version.len() == 2 && generation.bytes().all(|byte| byte.is_ascii_digit());
+        is_old.then_some(Component { sstable, name, version, format: None })
+    }
+
+    /// As told in results: `nb-big`, `ka`.
+    pub fn sstable_format(&self) -> String {
+        match self.format {
+            Some(format) => format!("{}-{format}", self.version),
+            None => self.version.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_directory_is_told_by_its_id() {
+        let table = |name: &str| TableDir { root: 0, keyspace: "ks".to_owned(), name: name.to_owned() };
+        let users = table("users-30df3520e71511f19ec941fbb22e0c5c");
+        assert_eq!((users.table(), users.id()), ("users", "30df3520e71511f19ec941fbb22e0c5c"));
+        assert_eq!(table("_paxos_repair_state").id(), "");
+    }
+
+    #[test]
+    fn components_of_every_naming_are_read() {
+        let read = |file| Component::parse(file).map(|part| (part.sstable, part.name, part.sstable_format()));
+        assert_eq!(read("nb-12-big-Data.db"), Some(("nb-12-big", "Data.db", "nb-big".to_owned())));
+        assert_eq!(
+            read("da-3gpi_0rkg_5b4og2k0hqd5qz9v5t-bti-Partitions.db"),
+            Some(("da-3gpi_0rkg_5b4og2k0hqd5qz9v5t-bti", "Partitions.db", "da-bti".to_owned()))
+        );
+        assert_eq!(
+            read("nb-1-big-SAI+aa+users_by_email+TermsData.db"),
+            Some(("nb-1-big", "SAI+aa+users_by_email+TermsData.db", "nb-big".to_owned()))
+        );
+        assert_eq!(read("ks1-users-ka-7-TOC.txt"), Some(("ks1-users-ka-7", "TOC.txt", "ka".to_owned())));
+        for other in ["manifest.json", "schema.cql", "nb_txn_flush_x.log", "big"] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
+}

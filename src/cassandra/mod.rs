@@ -1,0 +1,7 @@
+//! One Cassandra node: its configuration, its directories on this host, what nodetool says of it.
+
+pub mod completeness;
+pub mod config;
+pub mod data_files;
+pub mod node;
+pub mod nodetool;

@@ -1,0 +1,334 @@
+//! nodetool inside the container: run, bounded, and read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::ansible::request::{NodeAccess, Secret};
+use crate::docker::{Container, ExecOutcome};
+use crate::error::Error;
+
+/// How long nodetool may take to answer a question; a snapshot or a repair takes the time it needs.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// nodetool of one container, found and ready to be called.
+#[derive(Debug)]
+pub struct Nodetool {
+    container: Container,
+    path: String,
+    flags: Vec<String>,
+    /// `USER PASSWORD`, given on standard input: never in argv, environment or a file.
+    credentials: Option<Secret>,
+}
+
+/// `nodetool info -T`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Info {
+    pub host_id: String,
+    pub data_center: String,
+    pub rack: String,
+    pub tokens: Vec<String>,
+}
+
+/// `nodetool describecluster`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Cluster {
+    pub name: String,
+    pub partitioner: String,
+    /// Each schema version with the nodes that have it; `UNREACHABLE` is one of them.
+    pub schema_versions: Vec<String>,
+    /// Replicas of each keyspace, local ones 0; empty before 4.0, which does not tell.
+    pub replicas: BTreeMap<String, u32>,
+}
+
+/// One line of `nodetool status`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// `UN` is up and normal.
+    pub state: String,
+    pub host_id: String,
+}
+
+/// Every table of the node, indexes as `table.index`.
+pub type Tables = BTreeMap<String, BTreeSet<String>>;
+
+impl Nodetool {
+    /// Finds nodetool in a running container: as given, on PATH, under `$CASSANDRA_HOME`, under `/opt`.
+    pub async fn find(container: &Container, access: &NodeAccess) -> Result<Nodetool> {
+        const LOOK: &str = r#"for p in "$(command -v nodetool)" "$CASSANDRA_HOME/bin/nodetool" /opt/*/bin/nodetool
+do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
+        let missing = || Error::NodetoolMissing { container: container.name.clone() };
+        let path = match &access.nodetool_path {
+            Some(path) => path.clone(),
+            None => {
+                let looked = container.exec(&["sh", "-c", LOOK], None).await?;
+                if looked.exit_code != 0 {
+                    return Err(missing().into());
+                }
+                looked.stdout.trim().to_owned()
+            }
+        };
+        let mut flags = access.nodetool_flags.clone();
+        if let Some(port) = access.jmx_port {
+            flags.extend(["-p".to_owned(), port.to_string()]);
+        }
+        let credentials = credentials(access)?;
+        if let (Some(user), Some(_)) = (&access.jmx_username, &credentials) {
+            flags.extend(["-u".to_owned(), user.clone(), "-pwf".to_owned(), "/dev/stdin".to_owned()]);
+        }
+        Ok(Nodetool { container: container.clone(), path, flags, credentials })
+    }
+
+    pub async fn release_version(&self) -> Result<String> {
+        let said = self.ask(&["version"]).await?;
+        Ok(field(&said, "ReleaseVersion").unwrap_or_default().to_owned())
+    }
+
+    pub async fn info(&self) -> Result<Info> {
+        Ok(Info::parse(&self.ask(&["info", "-T"]).await?))
+    }
+
+    pub async fn describe_cluster(&self) -> Result<Cluster> {
+        Ok(Cluster::parse(&self.ask(&["describecluster"]).await?))
+    }
+
+    pub async fn status(&self) -> Result<Vec<Peer>> {
+        Ok(parse_status(&self.ask(&["status"]).await?))
+    }
+
+    /// `tablestats` (`cfstats` before 3.0): the only list of tables that needs no CQL client.
+    pub async fn tables(&self, release_version: &str) -> Result<Tables> {
+        let command = if release_version.starts_with("2.") { "cfstats" } else { "tablestats" };
+        Ok(parse_tables(&self.ask(&[command]).await?))
+    }
+
+    /// Takes a snapshot of the keyspaces named, of all where none is.
+    pub async fn snapshot(&self, tag: &str, keyspaces: &[String]) -> Result<()> {
+        let mut command = vec!["snapshot", "-t", tag];
+        if !keyspaces.is_empty() {
+            command.push("--");
+        }
+        command.extend(keyspaces.iter().map(String::as_str));
+        self.run(&command).await.map(|_| ())
+    }
+
+    pub async fn clear_snapshot(&self, tag: &str) -> Result<()> {
+        self.run(&["clearsnapshot", "-t", tag]).await.map(|_| ())
+    }
+
+    pub async fn drain(&self) -> Result<()> {
+        self.run(&["drain"]).await.map(|_| ())
+    }
+
+    /// Repairs one keyspace. One replica, or no other node in a range, is nothing to repair, not a failure.
+    pub async fn repair(&self, flags: &[&str], keyspace: &str) -> Result<()> {
+        let mut command = vec!["repair"];
+        command.extend(flags);
+        command.extend(["--", keyspace]);
+        let outcome = self.exec(&command).await?;
+        let said = format!("{}\n{}", outcome.stdout, outcome.stderr);
+        let nothing_to_do =
+            ["No repair is needed", "Nothing to repair for"].iter().any(|words| said.contains(words));
+        if outcome.exit_code == 0 || nothing_to_do { Ok(()) } else { Err(self.failed(&command, &outcome)) }
+    }
+
+    async fn ask(&self, command: &[&str]) -> Result<String> {
+        match tokio::time::timeout(ANSWER_TIMEOUT, self.run(command)).await {
+            Ok(said) => said,
+            Err(_) => {
+                let output = format!("no answer within {} s", ANSWER_TIMEOUT.as_secs());
+                let outcome = ExecOutcome { exit_code: -1, stdout: String::new(), stderr: output };
+                Err(self.failed(command, &outcome))
+            }
+        }
+    }
+
+    async fn run(&self, command: &[&str]) -> Result<String> {
+        let outcome = self.exec(command).await?;
+        if outcome.exit_code == 0 { Ok(outcome.stdout) } else { Err(self.failed(command, &outcome)) }
+    }
+
+    async fn exec(&self, command: &[&str]) -> Result<ExecOutcome> {
+        let mut line = vec![self.path.as_str()];
+        line.extend(self.flags.iter().map(String::as_str));
+        line.extend(command);
+        self.container.exec(&line, self.credentials.as_ref().map(Secret::reveal)).await
+    }
+
+    fn failed(&self, command: &[&str], outcome: &ExecOutcome) -> anyhow::Error {
+        let container = self.container.name.clone();
+        // What the shell says where the file is not there or may not be run.
+        if matches!(outcome.exit_code, 126 | 127) {
+            return Error::NodetoolMissing { container }.into();
+        }
+        let command = command.join(" ");
+        Error::NodetoolFailed { container, command, exit_code: outcome.exit_code, output: reason(outcome) }
+            .into()
+    }
+}
+
+/// The line for `-pwf /dev/stdin`; the password is the option's, or the first line of the file.
+fn credentials(access: &NodeAccess) -> Result<Option<Secret>> {
+    let Some(user) = &access.jmx_username else { return Ok(None) };
+    let password = match (&access.jmx_password, &access.jmx_password_file) {
+        (Some(password), _) => password.reveal().to_owned(),
+        (None, Some(file)) => {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read jmx_password_file `{}`", file.display()))?;
+            text.lines().next().unwrap_or_default().to_owned()
+        }
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(Secret::new(format!("{user} {password}\n"))))
+}
+
+/// nodetool's own sentence, without the Java stack trace behind it.
+fn reason(outcome: &ExecOutcome) -> String {
+    let said = if outcome.stderr.trim().is_empty() { &outcome.stdout } else { &outcome.stderr };
+    let lines = said.lines().map(str::trim).take_while(|line| *line != "-- StackTrace --");
+    let sentences: Vec<&str> = lines
+        .filter(|line| {
+            !line.is_empty() && !line.starts_with("at ") && !line.starts_with("See 'nodetool help'")
+        })
+        .collect();
+    let from = sentences.len().saturating_sub(3);
+    let text = sentences[from..].join("; ");
+    text.trim_start_matches("error: ").trim_start_matches("nodetool: ").trim_end_matches('.').to_owned()
+}
+
+/// The value of `Name   : value`.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == name).then(|| value.trim())
+    })
+}
+
+impl Info {
+    fn parse(text: &str) -> Info {
+        let value = |name| field(text, name).unwrap_or_default().to_owned();
+        let tokens = text.lines().filter_map(|line| line.split_once(':'));
+        let mut tokens: Vec<String> = tokens
+            .filter(|(name, _)| name.trim() == "Token")
+            .map(|(_, token)| token.trim().to_owned())
+            .collect();
+        tokens.sort();
+        Info { host_id: value("ID"), data_center: value("Data Center"), rack: value("Rack"), tokens }
+    }
+}
+
+impl Cluster {
+    fn parse(text: &str) -> Cluster {
+        let value = |name| field(text, name).unwrap_or_default().to_owned();
+        // Before 4.0 the lines of a section have no name to end them: a schema version is told by its list.
+        let schema_versions = text.lines().filter_map(|line| {
+            let (version, nodes) = line.trim().split_once(": ")?;
+            let is_version = version.len() == 36 && version.matches('-').count() == 4;
+            (nodes.starts_with('[') && (is_version || version == "UNREACHABLE")).then(|| version.to_owned())
+        });
+        let replicas = text.lines().filter_map(|line| {
+            let (keyspace, replication) = line.trim().split_once(" -> Replication class: ")?;
+            let counts = replication.split_once('{')?.1.trim_end_matches('}').split(',');
+            // A transient replica is written `3/1`: three, one of them transient.
+            let count = |pair: &str| pair.split_once('=')?.1.split('/').next()?.trim().parse::<u32>().ok();
+            Some((keyspace.to_owned(), counts.filter_map(count).sum()))
+        });
+        Cluster {
+            name: value("Name"),
+            partitioner: value("Partitioner"),
+            schema_versions: schema_versions.collect(),
+            replicas: replicas.collect(),
+        }
+    }
+}
+
+fn parse_status(text: &str) -> Vec<Peer> {
+    let is_uuid = |word: &&str| word.len() == 36 && word.matches('-').count() == 4;
+    let peer = |line: &str| {
+        let mut words = line.split_whitespace();
+        let state = words.next()?;
+        let host_id = words.find(is_uuid)?;
+        Some(Peer { state: state.to_owned(), host_id: host_id.to_owned() })
+    };
+    text.lines().filter_map(peer).collect()
+}
+
+/// Reads the plain output, which every version has: `Keyspace : ks`, then `Table: t` or `Table (index): t.i`.
+fn parse_tables(text: &str) -> Tables {
+    let mut tables = Tables::new();
+    let mut keyspace = None;
+    for line in text.lines() {
+        let Some((name, value)) = line.split_once(':') else { continue };
+        let value = value.trim().to_owned();
+        match name.trim() {
+            "Keyspace" => keyspace = Some(value),
+            "Table" | "Table (index)" => {
+                if let Some(keyspace) = &keyspace {
+                    tables.entry(keyspace.clone()).or_default().insert(value);
+                }
+            }
+            _ => {}
+        }
+    }
+    tables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn info_is_read_with_its_tokens() {
+        let text = "ID                     : 2e836e05-5d6b-49fb-b521-ecdcbf8c6451\nGossip active          : true\n\
+                    Data Center            : dc7\nRack                   : rack1\nToken                  : -88\n\
+                    Token                  : -77\n";
+        let read = Info::parse(text);
+        assert_eq!(read.host_id, "2e836e05-5d6b-49fb-b521-ecdcbf8c6451");
+        assert_eq!((read.data_center.as_str(), read.rack.as_str()), ("dc7", "rack1"));
+        assert_eq!(read.tokens, ["-77", "-88"]);
+    }
+
+    #[test]
+    fn describecluster_tells_schema_versions_and_replicas() {
+        let text = "Cluster Information:\n\tName: Rig: Test\n\tPartitioner: org.apache.cassandra.dht.Murmur3Partitioner\n\
+                    \tSchema versions:\n\t\te2385b48-a007-32e5-b92d-91e7abe48487: [172.17.0.2]\n\n\t\tUNREACHABLE: [10.0.0.3]\n\
+                    Database versions:\n\t5.0.5: [172.17.0.2:7000]\n\nKeyspaces:\n\
+                    \tsystem_traces -> Replication class: SimpleStrategy {replication_factor=2}\n\
+                    \tks1 -> Replication class: NetworkTopologyStrategy {dc1=3, dc2=2/1}\n\
+                    \tsystem -> Replication class: LocalStrategy {}\n";
+        let read = Cluster::parse(text);
+        assert_eq!(read.name, "Rig: Test");
+        assert_eq!(read.schema_versions, ["e2385b48-a007-32e5-b92d-91e7abe48487", "UNREACHABLE"]);
+        let replicas: Vec<(&str, u32)> =
+            read.replicas.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        assert_eq!(replicas, [("ks1", 5), ("system", 0), ("system_traces", 2)]);
+    }
+
+    #[test]
+    fn status_is_read_with_and_without_a_known_load() {
+        let text = "Datacenter: dc1\n--  Address  Load  Tokens  Owns  Host ID  Rack\n\
+                    UN  10.0.0.1  311.99 KiB  16  100.0%  2e836e05-5d6b-49fb-b521-ecdcbf8c6451  rack1\n\
+                    DN  10.0.0.2  ?  16  ?  11111111-5d6b-49fb-b521-ecdcbf8c6451  rack1\n";
+        let states: Vec<(String, String)> =
+            parse_status(text).into_iter().map(|peer| (peer.state, peer.host_id)).collect();
+        assert_eq!(states[0], ("UN".to_owned(), "2e836e05-5d6b-49fb-b521-ecdcbf8c6451".to_owned()));
+        assert_eq!(states[1].0, "DN");
+    }
+
+    #[test]
+    fn tables_are_listed_with_their_indexes() {
+        let text = "Total number of tables: 54\n----------------\nKeyspace : ks1\n\tRead Count: 0\n\t\tTable: users\n\
+                    \t\tSSTable count: 1\n\t\tTable (index): users.by_city\n----------------\nKeyspace: ks2\n\t\tTable: MixedCase\n";
+        let tables = parse_tables(text);
+        assert_eq!(tables["ks1"].iter().collect::<Vec<_>>(), ["users", "users.by_city"]);
+        assert_eq!(tables["ks2"].iter().collect::<Vec<_>>(), ["MixedCase"]);
+    }
+
+    #[test]
+    fn a_stack_trace_is_left_out_of_the_reason() {
+        let stderr = "error: Snapshot x already exists.\n-- StackTrace --\njava.io.IOException: Snapshot x already exists.\n\tat org.apache";
+        let outcome = ExecOutcome { exit_code: 2, stdout: "Requested".to_owned(), stderr: stderr.to_owned() };
+        assert_eq!(reason(&outcome), "Snapshot x already exists");
+    }
+}

@@ -1,0 +1,324 @@
+//! Directories held open, reached one checked name at a time and through no symlink.
+//!
+//! The container's user owns the data directory and can plant a symlink at any moment, while we work in
+//! it as root. So nothing below it is ever opened by a joined path: each step is one `openat` of a single
+//! name with `O_NOFOLLOW`, beneath a handle that is already open.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawDir, Stat, Uid};
+use rustix::io::Errno;
+
+/// A directory that stays the same one, whatever happens to the names that led to it.
+#[derive(Debug)]
+pub struct Dir {
+    handle: OwnedFd,
+    /// How it was reached: for messages, never opened again.
+    path: PathBuf,
+}
+
+/// One name in a directory, with what it is (a symlink is a symlink, not what it points to).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    pub name: String,
+    pub kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Directory,
+    File,
+    /// A symlink, device, fifo or socket: never followed, opened or packed.
+    Other,
+}
+
+/// A relative path of checked names: not absolute, no `.` or `..`, never empty.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RelativePath(String);
+
+impl RelativePath {
+    pub fn parse(path: &str) -> Result<RelativePath> {
+        for name in path.split('/') {
+            single_name(name)?;
+        }
+        Ok(RelativePath(path.to_owned()))
+    }
+
+    pub fn join(&self, name: &str) -> Result<RelativePath> {
+        single_name(name)?;
+        Ok(RelativePath(format!("{}/{name}", self.0)))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn names(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.0.split('/')
+    }
+
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+
+    /// The directory it lies in, `None` at the top.
+    pub fn parent(&self) -> Option<RelativePath> {
+        self.0.rsplit_once('/').map(|(parent, _)| RelativePath(parent.to_owned()))
+    }
+}
+
+/// Refuses whatever is not the name of one directory entry.
+fn single_name(name: &str) -> Result<()> {
+    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
+        bail!("`{}` is not a single file name", name.escape_debug());
+    }
+    Ok(())
+}
+
+impl Dir {
+    /// Opens a directory by a path that the host's administrator gave: symlinks in it are followed.
+    pub fn open(path: &Path) -> Result<Dir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = rustix::fs::open(path, flags, Mode::empty())
+            .with_context(|| format!("cannot open directory `{}`", path.display()))?;
+        Ok(Dir { handle, path: path.to_owned() })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of an entry, for messages only.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Opens a directory below; an error where there is none.
+    pub fn dir(&self, name: &str) -> Result<Dir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        single_name(name)?;
+        let handle = rustix::fs::openat(&self.handle, name, flags, Mode::empty())
+            .with_context(|| format!("cannot open directory `{}`", self.path_of(name).display()))?;
+        Ok(Dir { handle, path: self.path_of(name) })
+    }
+
+    /// Opens a directory below; `None` where nothing has that name.
+    pub fn dir_if_there(&self, name: &str) -> Result<Option<Dir>> {
+        match self.stat(name)? {
+            None => Ok(None),
+            Some(_) => self.dir(name).map(Some),
+        }
+    }
+
+    /// Walks down, one checked name after the other.
+    pub fn dir_at(&self, path: &RelativePath) -> Result<Dir> {
+        let mut names = path.names();
+        let first = names.next().unwrap_or_default();
+        names.try_fold(self.dir(first)?, |dir, name| dir.dir(name))
+    }
+
+    /// Makes a directory, or opens the one that is there.
+    pub fn make_dir(&self, name: &str, mode: u32) -> Result<Dir> {
+        single_name(name)?;
+        match rustix::fs::mkdirat(&self.handle, name, Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(Errno::EXIST) => self.dir(name),
+            Err(errno) => Err(errno)
+                .with_context(|| format!("cannot make directory `{}`", self.path_of(name).display())),
+        }
+    }
+
+    /// Opens a regular file for reading; a fifo or device planted under the name is refused, not waited for.
+    pub fn file(&self, name: &str) -> Result<File> {
+        single_name(name)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let path = self.path_of(name);
+        let handle = rustix::fs::openat(&self.handle, name, flags, Mode::empty())
+            .with_context(|| format!("cannot open `{}`", path.display()))?;
+        let stat = rustix::fs::fstat(&handle).with_context(|| format!("cannot stat `{}`", path.display()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            bail!("`{}` is not a regular file", path.display());
+        }
+        Ok(File::from(handle))
+    }
+
+    /// Makes a new file; an error where the name is taken.
+    pub fn create_file(&self, name: &str, mode: u32) -> Result<File> {
+        single_name(name)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(&self.handle, name, flags, Mode::from_raw_mode(mode))
+            .with_context(|| format!("cannot make `{}`", self.path_of(name).display()))?;
+        Ok(File::from(handle))
+    }
+
+    /// What the name is (a symlink is not followed); `None` where nothing has it.
+    pub fn stat(&self, name: &str) -> Result<Option<Stat>> {
+        single_name(name)?;
+        match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => {
+                Err(errno).with_context(|| format!("cannot stat `{}`", self.path_of(name).display()))
+            }
+        }
+    }
+
+    /// The directory's own status: device, inode, owner, mode.
+    pub fn own_stat(&self) -> Result<Stat> {
+        rustix::fs::fstat(&self.handle).with_context(|| format!("cannot stat `{}`", self.path.display()))
+    }
+
+    /// Every entry but `.` and `..`, sorted by name. A name that is not UTF-8 is an error that shows it.
+    pub fn entries(&self) -> Result<Vec<Entry>> {
+        let context = || format!("cannot list `{}`", self.path.display());
+        // A fresh handle: the position of `self.handle` is shared with whoever lists it next.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let listing = rustix::fs::openat(&self.handle, ".", flags, Mode::empty()).with_context(context)?;
+        let mut space = Vec::with_capacity(32 * 1024);
+        let mut raw = RawDir::new(listing, space.spare_capacity_mut());
+        let mut entries = Vec::new();
+        while let Some(entry) = raw.next() {
+            let entry = entry.with_context(context)?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let Ok(name) = std::str::from_utf8(name) else {
+                bail!("`{}` is not a UTF-8 name", self.path.join(OsStr::from_bytes(name)).display());
+            };
+            let kind = match entry.file_type() {
+                FileType::Directory => Kind::Directory,
+                FileType::RegularFile => Kind::File,
+                // Some filesystems do not say it in the listing.
+                FileType::Unknown => match self.stat(name)?.map(|stat| FileType::from_raw_mode(stat.st_mode))
+                {
+                    Some(FileType::Directory) => Kind::Directory,
+                    Some(FileType::RegularFile) => Kind::File,
+                    _ => Kind::Other,
+                },
+                _ => Kind::Other,
+            };
+            entries.push(Entry { name: name.to_owned(), kind });
+        }
+        entries.sort();
+        Ok(entries)
+    }
+
+    /// The names of the directories in it, sorted.
+    pub fn dir_names(&self) -> Result<Vec<String>> {
+        let dirs = self.entries()?.into_iter().filter(|entry| entry.kind == Kind::Directory);
+        Ok(dirs.map(|entry| entry.name).collect())
+    }
+
+    pub fn remove_file(&self, name: &str) -> Result<()> {
+        self.unlink(name, AtFlags::empty())
+    }
+
+    /// Removes whatever has the name, with all that is below it; nothing there is fine. Symlinks are
+    /// removed, never followed.
+    pub fn remove_tree(&self, name: &str) -> Result<()> {
+        let Some(stat) = self.stat(name)? else { return Ok(()) };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return self.remove_file(name);
+        }
+        let below = self.dir(name)?;
+        for entry in below.entries()? {
+            below.remove_tree(&entry.name)?;
+        }
+        drop(below);
+        self.unlink(name, AtFlags::REMOVEDIR)
+    }
+
+    fn unlink(&self, name: &str, flags: AtFlags) -> Result<()> {
+        single_name(name)?;
+        rustix::fs::unlinkat(&self.handle, name, flags)
+            .with_context(|| format!("cannot remove `{}`", self.path_of(name).display()))
+    }
+
+    pub fn set_owner(&self, uid: u32, gid: u32) -> Result<()> {
+        rustix::fs::fchown(&self.handle, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            .with_context(|| format!("cannot give `{}` to {uid}:{gid}", self.path.display()))
+    }
+
+    pub fn set_mode(&self, mode: u32) -> Result<()> {
+        rustix::fs::fchmod(&self.handle, Mode::from_raw_mode(mode))
+            .with_context(|| format!("cannot set the mode of `{}`", self.path.display()))
+    }
+
+    /// Bytes that a user without privileges can still write on this filesystem.
+    pub fn free_space(&self) -> Result<u64> {
+        let stat = rustix::fs::fstatvfs(&self.handle)
+            .with_context(|| format!("cannot ask for the free space of `{}`", self.path.display()))?;
+        Ok(stat.f_bavail * stat.f_frsize)
+    }
+
+    /// Makes the directory's own entries survive a power cut.
+    pub fn sync(&self) -> Result<()> {
+        rustix::fs::fsync(&self.handle).with_context(|| format!("cannot sync `{}`", self.path.display()))
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+/// True where the error, or what caused it, is the host's "no such file or directory".
+pub fn is_not_found(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+            || cause.downcast_ref::<Errno>() == Some(&Errno::NOENT)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_symlink_is_neither_entered_nor_opened_and_removing_it_leaves_its_target() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "s").unwrap();
+        let inside = tempfile::tempdir().unwrap();
+        symlink(outside.path(), inside.path().join("ks")).unwrap();
+        symlink(outside.path().join("secret"), inside.path().join("file")).unwrap();
+        let dir = Dir::open(inside.path()).unwrap();
+
+        assert!(dir.dir("ks").is_err());
+        assert!(dir.file("file").is_err());
+        dir.remove_tree("ks").unwrap();
+        dir.remove_tree("file").unwrap();
+
+        assert!(dir.entries().unwrap().is_empty());
+        assert_eq!(std::fs::read_to_string(outside.path().join("secret")).unwrap(), "s");
+    }
+
+    #[test]
+    fn only_single_names_are_names() {
+        let here = tempfile::tempdir().unwrap();
+        let dir = Dir::open(here.path()).unwrap();
+        for name in ["", ".", "..", "a/b", "/etc", "a\0b"] {
+            assert!(dir.dir(name).is_err(), "{name:?}");
+            assert!(dir.stat(name).is_err(), "{name:?}");
+            assert!(dir.remove_tree(name).is_err(), "{name:?}");
+        }
+        for path in ["", "/a", "a/", "a//b", "a/../b", "./a"] {
+            assert!(RelativePath::parse(path).is_err(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_fifo_is_refused_and_not_waited_for() {
+        let here = tempfile::tempdir().unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, here.path().join("f"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        let refused = Dir::open(here.path()).unwrap().file("f").unwrap_err().to_string();
+        assert_eq!(refused, format!("`{}` is not a regular file", here.path().join("f").display()));
+    }
+}

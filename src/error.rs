@@ -1,0 +1,222 @@
+//! Every way a run fails, in the operator's words, each with its hint.
+//!
+//! A message says what failed and on which thing. What it means for the data and the node is added at the
+//! edge from the run's [`Report`](crate::ansible::result::Report), because only the run knows how far it came.
+
+use std::path::PathBuf;
+
+/// What an operator is told. `#[error]` is the sentence, [`Error::word`] the stable `error` key of the
+/// result, [`Error::hint`] what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{message}")]
+    BadOption { message: String, hint: &'static str },
+
+    #[error("no Docker Engine answers at `{socket}`: {cause}")]
+    EngineUnreachable { socket: String, cause: String },
+    #[error("no permission to use the Docker Engine's socket `{socket}`")]
+    EnginePermission { socket: String },
+    #[error("the Docker Engine failed to {request}: {cause}")]
+    EngineFailed { request: String, cause: String },
+
+    #[error("there is no container `{container}`")]
+    ContainerAbsent { container: String },
+    #[error("container `{container}` is paused")]
+    ContainerPaused { container: String },
+    #[error("container `{container}` is restarting over and over (exit code {exit_code})")]
+    ContainerRestarting { container: String, exit_code: i64 },
+    #[error("container `{container}` is stopped")]
+    ContainerStopped { container: String },
+    #[error("container `{container}` did not stop within {seconds} s")]
+    StopTimedOut { container: String, seconds: u64 },
+    #[error("container `{container}` exited with code {exit_code} while Cassandra was being waited for{log}")]
+    ContainerDied { container: String, exit_code: i64, log: String },
+    #[error("container `{container}` does not hold a Cassandra node: {why}")]
+    NotCassandra { container: String, why: String },
+    #[error("`{path}` of container `{container}` cannot be found on this host: {why}")]
+    HostPath { container: String, path: String, why: String },
+
+    #[error("`nodetool` was not found in container `{container}`")]
+    NodetoolMissing { container: String },
+    #[error("`nodetool {command}` failed in container `{container}` (exit code {exit_code}): {output}")]
+    NodetoolFailed { container: String, command: String, exit_code: i64, output: String },
+    #[error("Cassandra in container `{container}` was not ready within {seconds} s: {state}")]
+    NotReady { container: String, seconds: u64, state: String },
+
+    #[error("another run is at work on this node: {holder}")]
+    Busy { holder: String },
+    #[error("container `{container}` has no data to back up: `{paths}` on this host is empty")]
+    NoData { container: String, paths: String },
+    #[error("a restore of this node is unfinished (phase `{phase}`, archive `{archive}`)")]
+    RestoreUnfinished { phase: String, archive: String },
+
+    #[error("a snapshot `{tag}` that this module did not make is held on the node")]
+    SnapshotNotOurs { tag: String },
+    #[error("the snapshot `{tag}` is not complete: {missing}")]
+    SnapshotIncomplete { tag: String, missing: String },
+    #[error("the data changed while it was packed: {what}")]
+    DataChanged { what: String },
+
+    #[error("`{path}` cannot be used as backup_dir: {why}")]
+    BackupDir { path: PathBuf, why: String },
+    #[error("not enough space in `{path}`: {needed} bytes are needed, {free} are free")]
+    NoSpace { path: PathBuf, needed: u64, free: u64 },
+
+    #[error("`{path}` exists already, but {why}")]
+    ArchiveExists { path: PathBuf, why: String },
+    #[error("there is no archive `{path}`")]
+    ArchiveMissing { path: PathBuf },
+    #[error("`{backup_dir}` holds no complete archive of this node")]
+    NoLatest { backup_dir: PathBuf },
+    #[error("the archive `{path}` is damaged: {what}")]
+    ArchiveDamaged { path: PathBuf, what: String },
+    #[error("`{path}` is not an archive of this module: {what}")]
+    ArchiveForeign { path: PathBuf, what: String },
+    #[error("the archive `{path}` is of another node: {difference}")]
+    ArchiveOfAnotherNode { path: PathBuf, difference: String },
+
+    #[error("{}", list(refusals))]
+    Refused { refusals: Vec<String> },
+    #[error("the node that started is not the archive's: {difference}")]
+    NotTheArchivesNode { difference: String },
+    #[error("there is nothing to roll back to: {why}")]
+    NoPreviousData { why: String },
+    #[error("the archive is restored, but repair failed: {cause}")]
+    RepairFailed { cause: String },
+
+    #[error("ended by {signal}")]
+    Interrupted { signal: &'static str },
+
+    #[error("{first}; and then: {then}", first = first.message)]
+    Twice { first: Box<Told>, then: String },
+}
+
+fn list(refusals: &[String]) -> String {
+    match refusals {
+        [one] => one.clone(),
+        many => format!("{} reasons not to begin: {}", many.len(), many.join("; ")),
+    }
+}
+
+impl Error {
+    /// A failure whose clean-up failed as well: the first one names and hints.
+    pub fn twice(first: anyhow::Error, then: &anyhow::Error) -> Error {
+        Error::Twice { first: Box::new(tell(&first)), then: tell(then).message }
+    }
+
+    /// The stable word of the result's `error` key, for `rescue:` and `failed_when:`.
+    pub fn word(&self) -> &'static str {
+        use Error::*;
+        match self {
+            BadOption { .. } => "bad_option",
+            EngineUnreachable { .. } => "engine_unreachable",
+            EnginePermission { .. } => "engine_permission",
+            EngineFailed { .. } => "engine_failed",
+            ContainerAbsent { .. } => "container_absent",
+            ContainerPaused { .. } => "container_paused",
+            ContainerRestarting { .. } => "container_restarting",
+            ContainerStopped { .. } => "container_stopped",
+            StopTimedOut { .. } => "stop_timed_out",
+            ContainerDied { .. } => "container_died",
+            NotCassandra { .. } => "not_cassandra",
+            HostPath { .. } => "host_path",
+            NodetoolMissing { .. } => "nodetool_missing",
+            NodetoolFailed { .. } => "nodetool_failed",
+            NotReady { .. } => "not_ready",
+            Busy { .. } => "busy",
+            NoData { .. } => "no_data",
+            RestoreUnfinished { .. } => "restore_unfinished",
+            SnapshotNotOurs { .. } => "snapshot_not_ours",
+            SnapshotIncomplete { .. } => "snapshot_incomplete",
+            DataChanged { .. } => "data_changed",
+            BackupDir { .. } => "backup_dir",
+            NoSpace { .. } => "no_space",
+            ArchiveExists { .. } => "archive_exists",
+            ArchiveMissing { .. } => "archive_missing",
+            NoLatest { .. } => "archive_missing",
+            ArchiveDamaged { .. } => "archive_damaged",
+            ArchiveForeign { .. } => "archive_foreign",
+            ArchiveOfAnotherNode { .. } => "archive_of_another_node",
+            Refused { .. } => "refused",
+            NotTheArchivesNode { .. } => "not_the_archives_node",
+            NoPreviousData { .. } => "no_previous_data",
+            RepairFailed { .. } => "repair_failed",
+            Interrupted { .. } => "interrupted",
+            Twice { first, .. } => first.word,
+        }
+    }
+
+    /// What to do next; empty where the sentence says it already.
+    pub fn hint(&self) -> &'static str {
+        use Error::*;
+        match self {
+            BadOption { hint, .. } => hint,
+            EngineUnreachable { .. } => {
+                "is Docker running on this host? set `docker_host` to its Unix socket"
+            }
+            EnginePermission { .. } => "run the task with `become: true`, or as a user of the group `docker`",
+            EngineFailed { .. } => "see the Docker Engine's log, then run again",
+            ContainerAbsent { .. } => {
+                "see `docker ps -a` on this host, and set `container` to the node's name"
+            }
+            ContainerPaused { .. } => "run `docker unpause` on it, then run again",
+            ContainerRestarting { .. } => "see `docker logs`; a backup needs a node that runs",
+            ContainerStopped { .. } => "start it, or set `when_stopped: start`",
+            StopTimedOut { .. } => "raise `stop_timeout`, or see `docker logs`",
+            ContainerDied { .. } => "see `docker logs` for why Cassandra ended",
+            NotCassandra { .. } => {
+                "set `container` to a Cassandra node; where its configuration lies elsewhere, set `config_file`"
+            }
+            HostPath { .. } => "the data directory must lie on a bind mount or a local volume of this host",
+            NodetoolMissing { .. } => "set `nodetool_path` to its path inside the container",
+            NodetoolFailed { .. } => "see `docker logs` and try the command with `docker exec`",
+            NotReady { .. } => "raise `wait_timeout`, or see `docker logs`",
+            Busy { .. } => "wait until it has ended, then run again",
+            NoData { .. } => "see `docker inspect` for what is mounted on its data directory",
+            RestoreUnfinished { .. } => {
+                "finish it by running that restore again, or undo it by `cassandra_restore` with `state: rolled_back`"
+            }
+            SnapshotNotOurs { .. } => {
+                "choose another `tag`, or clear it yourself with `nodetool clearsnapshot -t`"
+            }
+            SnapshotIncomplete { .. } => {
+                "run again; if the same piece is missing, see Cassandra's log and `nodetool verify`"
+            }
+            DataChanged { .. } => "run again",
+            BackupDir { .. } => "set `backup_dir` to a directory of its own on this host",
+            NoSpace { .. } => "free some space, or set another directory on a larger disk",
+            ArchiveExists { .. } => {
+                "choose another `tag`, remove it with `state: absent`, or replace it with `force: true`"
+            }
+            ArchiveMissing { .. } | NoLatest { .. } => {
+                "`cassandra_backup_info` lists the archives of a directory"
+            }
+            ArchiveDamaged { .. } => "use another archive; a fetched copy of this one may be whole",
+            ArchiveForeign { .. } => "name an archive that `cassandra_backup` made",
+            ArchiveOfAnotherNode { .. } => "choose this node's own archive, or another `tag`",
+            Refused { .. } => "",
+            NotTheArchivesNode { .. } => "see `docker logs` for what Cassandra made of its data",
+            NoPreviousData { .. } => "",
+            RepairFailed { .. } => "run `nodetool repair` by hand once all nodes are up",
+            Interrupted { .. } => "run again",
+            Twice { first, .. } => first.hint,
+        }
+    }
+}
+
+/// An error as the result shows it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Told {
+    pub word: &'static str,
+    pub message: String,
+    pub hint: &'static str,
+}
+
+/// Finds the operator's words in an error's chain; what has none is told by its chain as an internal error.
+pub fn tell(error: &anyhow::Error) -> Told {
+    let as_context = error.downcast_ref::<Error>();
+    match as_context.or_else(|| error.chain().find_map(|cause| cause.downcast_ref())) {
+        Some(known) => Told { word: known.word(), message: known.to_string(), hint: known.hint() },
+        None => Told { word: "failed", message: format!("{error:#}"), hint: "" },
+    }
+}

@@ -1,0 +1,92 @@
+//! What is there: the archives of a directory, and where a restore of the node stands. Changes nothing.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::ansible::request::InfoRequest;
+use crate::ansible::result::Report;
+use crate::archive::reader::Archive;
+use crate::archive::store::Store;
+use crate::cassandra::node::Node;
+use crate::docker::Engine;
+use crate::error::tell;
+use crate::interrupt;
+use crate::restore::journal::Journal;
+use crate::state::NodeState;
+use crate::task::blocking;
+
+pub async fn run(request: &InfoRequest, report: &mut Report) -> Result<()> {
+    report.standing = "Nothing was changed".to_owned();
+    if let Some(container) = &request.container {
+        report.enter("look");
+        report.restore = Some(restore_of(request, container, report).await?);
+    }
+    report.enter(if request.verify { "verify" } else { "list" });
+    let (backup_dir, only, verify) = (request.backup_dir.clone(), request.tag.clone(), request.verify);
+    let backups = blocking(move || list(&backup_dir, only.as_deref(), verify)).await?;
+    let unusable = backups.iter().filter(|backup| backup.get("error").is_some()).count();
+    report.msg = match unusable {
+        0 => format!("{} archives in `{}`", backups.len(), request.backup_dir.display()),
+        _ => format!(
+            "{} archives in `{}`, {unusable} of them unusable",
+            backups.len(),
+            request.backup_dir.display()
+        ),
+    };
+    report.backups = Some(backups);
+    Ok(())
+}
+
+/// A file that cannot be used is told with its reason: it must not hide the others.
+fn list(backup_dir: &Path, only: Option<&str>, verify: bool) -> Result<Vec<Value>> {
+    if !backup_dir.exists() {
+        return Ok(Vec::new());
+    }
+    let store = Store::open(backup_dir)?;
+    let mut backups = Vec::new();
+    for (tag, archive) in store.list()? {
+        interrupt::check()?;
+        if only.is_some_and(|only| only != tag) {
+            continue;
+        }
+        let path = store.path_of(&tag);
+        let described = archive.and_then(|archive| describe(archive, verify));
+        interrupt::check()?;
+        backups.push(described.unwrap_or_else(|error| {
+            let told = tell(&error);
+            json!({"tag": tag, "path": path, "error": told.word, "msg": told.message})
+        }));
+    }
+    Ok(backups)
+}
+
+fn describe(mut archive: Archive, verify: bool) -> Result<Value> {
+    let mut backup = json!(archive.backup()?);
+    if verify {
+        let verified = archive.verify(&mut |_| {})?;
+        backup["sha256"] = json!(verified.sha256);
+        backup["verified"] = json!(true);
+    }
+    Ok(backup)
+}
+
+/// The last restore of this node; `null` where there was none.
+async fn restore_of(request: &InfoRequest, container: &str, report: &mut Report) -> Result<Value> {
+    let engine = Engine::connect(&request.access.docker_socket).await?;
+    let container = engine.container(container).await?;
+    let found = container.inspect().await?;
+    report.found_container(&container.name, &container.image, found.run_state.word());
+    let node = Node::look(container, &request.access).await?;
+    let state = NodeState::look(&request.access.state_dir, &node)?;
+    let journal = state.as_ref().map(Journal::read).transpose()?.flatten();
+    let Some(journal) = journal else { return Ok(Value::Null) };
+    Ok(json!({
+        "state": journal.phase.word(),
+        "finished": journal.phase.is_finished(),
+        "run_id": journal.run_id,
+        "archive": journal.archive.path,
+        "begun": humantime::format_rfc3339_seconds(journal.begun).to_string(),
+    }))
+}

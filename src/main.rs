@@ -1,0 +1,70 @@
+//! The executable behind the three modules: args file in, one line of JSON out.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use cassandra_backup::ansible::protocol;
+use cassandra_backup::ansible::request::Request;
+use cassandra_backup::ansible::result::Report;
+use cassandra_backup::{backup, info, interrupt, restore};
+
+fn main() -> ExitCode {
+    protocol::silence_panics();
+    let mut args = std::env::args_os();
+    let program = args.next().unwrap_or_default();
+    match args.next() {
+        None => leave(USAGE.as_bytes(), ExitCode::FAILURE),
+        Some(flag) if is_any(&flag, &["--help", "-h"]) => leave(USAGE.as_bytes(), ExitCode::SUCCESS),
+        Some(flag) if is_any(&flag, &["--version", "-V"]) => leave(VERSION.as_bytes(), ExitCode::SUCCESS),
+        Some(args_file) => {
+            let answer = protocol::answer(&program, Path::new(&args_file), run);
+            leave(&answer.line, if answer.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
+    }
+}
+
+/// One thread for the waiting; packing and unpacking have threads of their own. When this returns or unwinds,
+/// nothing is at work any more.
+fn run(request: &Request, report: &mut Report) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(async {
+        interrupt::listen().context("cannot take over the signals")?;
+        match request {
+            Request::Backup(request) => backup::run(request, report).await,
+            Request::Restore(request) => restore::run(request, report).await,
+            Request::Info(request) => info::run(request, report).await,
+        }
+    })
+}
+
+/// Ends with this output. A reader that has gone away is no reason to fail a run that is done.
+fn leave(output: &[u8], code: ExitCode) -> ExitCode {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(output).and_then(|()| stdout.flush());
+    code
+}
+
+fn is_any(given: &OsStr, flags: &[&str]) -> bool {
+    flags.iter().any(|flag| given == *flag)
+}
+
+const VERSION: &str = concat!("cassandra_backup ", env!("CARGO_PKG_VERSION"), "\n");
+
+const USAGE: &str = concat!(
+    "cassandra_backup ",
+    env!("CARGO_PKG_VERSION"),
+    "\n\
+     Ansible modules that back up and restore an Apache Cassandra node in a Docker container.\n\n\
+     This executable is run by Ansible, from library/, under one of three names:\n  \
+     cassandra_backup        make sure that an archive of the node exists, or that it is gone\n  \
+     cassandra_restore       make sure that the node's data is an archive's data\n  \
+     cassandra_backup_info   list and verify archives\n\n\
+     Options and examples: ansible-doc -M library cassandra_backup\n\
+     In a playbook:\n  \
+     - cassandra_backup:\n      \
+     container: cassandra\n\n\
+     By hand: cassandra_backup ARGS_FILE, where ARGS_FILE holds the options as one JSON object.\n"
+);

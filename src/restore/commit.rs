@@ -1,0 +1,220 @@
+//! From moved-in data to a restored node: start, the commit point, repair.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Restore, now_unix_ms};
+use crate::ansible::request::{Repair, Start};
+use crate::ansible::result::Report;
+use crate::archive::manifest::{Manifest, NodeIdentity};
+use crate::cassandra::nodetool::{Nodetool, Tables};
+use crate::docker::RunState;
+use crate::error::{Error, tell};
+use crate::interrupt;
+use crate::restore::journal::Phase;
+use crate::restore::swap::{PREVIOUS, UNDONE};
+
+impl Restore<'_> {
+    /// Starts the node and commits once it is up, serves clients, and is the archive's.
+    pub(super) async fn start(&mut self, manifest: &Manifest, report: &mut Report) -> Result<()> {
+        report.enter("start");
+        let (node, access) = (self.node, &self.request.access);
+        self.journal.was_started = true;
+        self.journal.enter(&self.state, Phase::Starting)?;
+        node.container.start().await?;
+        report.leaves_container("running");
+        node.wait_for_clients(access.wait_timeout).await?;
+        if let Some(stopped) = self.journal.stopped_unix_ms {
+            let downtime = Duration::from_millis(now_unix_ms().saturating_sub(stopped));
+            report.downtime_seconds = Some(downtime.as_secs_f64());
+        }
+        report.enter("check");
+        let nodetool = Nodetool::find(&node.container, access).await?;
+        let identity = node.wait_until_normal(&nodetool, access.wait_timeout).await?;
+        let tables = nodetool.tables(&identity.cassandra_version).await?;
+        if let Some(difference) = difference(manifest, &identity, &tables) {
+            return Err(Error::NotTheArchivesNode { difference }.into());
+        }
+        self.journal.enter(&self.state, Phase::Started)?;
+        self.state.remember(node, &identity)
+    }
+
+    /// After the commit: the restart policy, repair, and what becomes of the previous data.
+    pub(super) async fn finish(&mut self, manifest: &Manifest, report: &mut Report) -> Result<()> {
+        report.enter("finish");
+        let container = &self.node.container;
+        report.standing = format!(
+            "The archive's data is in place and container `{}` is running; the previous data is kept",
+            container.name
+        );
+        let found = self.journal.found.clone();
+        if container.inspect().await?.restart_policy != found.restart_policy {
+            container.set_restart_policy(&found.restart_policy).await?;
+        }
+        report.enter("repair");
+        if let Err(error) = self.repair(manifest).await {
+            interrupt::check()?;
+            return Err(Error::RepairFailed { cause: tell(&error).message }.into());
+        }
+        report.enter("finish");
+        if !self.request.keep_previous {
+            self.swap.remove(PREVIOUS)?;
+            self.swap.remove(UNDONE)?;
+        }
+        self.swap.tidy()?;
+        if self.request.start == Start::AsFound
+            && !found.run_state.is_up()
+            && found.run_state != RunState::Created
+        {
+            container.stop(self.request.access.stop_timeout).await?;
+            report.leaves_container("stopped");
+        }
+        self.journal.enter(&self.state, Phase::Restored)
+    }
+
+    /// Repairs what has replicas elsewhere; `full` all that is not local.
+    async fn repair(&self, manifest: &Manifest) -> Result<()> {
+        let nodetool = match self.request.repair {
+            Repair::None => return Ok(()),
+            Repair::Auto | Repair::Full => Nodetool::find(&self.node.container, &self.request.access).await?,
+        };
+        let auto = self.request.repair == Repair::Auto;
+        if auto && nodetool.status().await?.len() < 2 {
+            return Ok(());
+        }
+        // Full is the default in 2.1, which does not know the flag.
+        let is_2_1 = manifest.node.cassandra_version.starts_with("2.1");
+        let flags: &[&str] = match (is_2_1, auto) {
+            (true, true) => &["-pr"],
+            (true, false) => &[],
+            (false, true) => &["-full", "-pr"],
+            (false, false) => &["-full"],
+        };
+        let replicas = nodetool.describe_cluster().await?.replicas;
+        for keyspace in &manifest.keyspaces {
+            interrupt::check()?;
+            let count = replicas.get(keyspace).copied();
+            // Versions before 4.0 do not tell the replicas: there every keyspace is asked to repair itself.
+            let worth_it = count.is_none_or(|count| if auto { count > 1 } else { count > 0 });
+            if worth_it && !is_local(keyspace) {
+                tokio::select! {
+                    repaired = nodetool.repair(flags, keyspace) => repaired?,
+                    interrupted = interrupt::requested() => return Err(interrupted.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_local(keyspace: &str) -> bool {
+    matches!(keyspace, "system" | "system_schema")
+}
+
+fn is_system(keyspace: &str) -> bool {
+    keyspace == "system" || keyspace.starts_with("system_")
+}
+
+/// Up, normal and listening is not enough: a node that could not read its own tables makes itself a new
+/// identity, or none of its keyspaces.
+fn difference(manifest: &Manifest, node: &NodeIdentity, live: &Tables) -> Option<String> {
+    let theirs = &manifest.node;
+    let pairs = [
+        ("host_id", &theirs.host_id, &node.host_id),
+        ("cluster_name", &theirs.cluster_name, &node.cluster_name),
+    ];
+    if let Some((what, expected, is)) = pairs.into_iter().find(|(_, expected, is)| expected != is) {
+        return Some(format!("its {what} is `{is}`, the archive's is `{expected}`"));
+    }
+    if theirs.tokens.len() != node.tokens.len() {
+        return Some(format!(
+            "it has {} tokens, the archive's node {}",
+            node.tokens.len(),
+            theirs.tokens.len()
+        ));
+    }
+    let expected: BTreeSet<(&str, &str)> =
+        manifest.tables.iter().map(|table| (table.keyspace.as_str(), table.table.as_str())).collect();
+    let tables = live
+        .iter()
+        .flat_map(|(keyspace, tables)| tables.iter().map(|table| (keyspace.as_str(), table.as_str())));
+    let is: BTreeSet<(&str, &str)> = tables.filter(|(_, table)| !table.contains('.')).collect();
+    if let Some((keyspace, table)) = expected.difference(&is).next() {
+        return Some(format!("it has no table `{keyspace}.{table}`"));
+    }
+    // A later release adds system tables of its own.
+    let stranger = is.difference(&expected).find(|(keyspace, _)| !is_system(keyspace));
+    stranger
+        .map(|(keyspace, table)| format!("it has a table `{keyspace}.{table}`, which the archive has not"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::manifest::TableEntry;
+
+    fn manifest(tables: &[(&str, &str)]) -> Manifest {
+        let entry = |(keyspace, table): &(&str, &str)| TableEntry {
+            keyspace: (*keyspace).to_owned(),
+            table: (*table).to_owned(),
+            id: String::new(),
+            sstables: 0,
+            files: 0,
+            bytes: 0,
+        };
+        Manifest {
+            format: 1,
+            tag: "t".to_owned(),
+            created: std::time::UNIX_EPOCH,
+            node: node(),
+            sstable_formats: Vec::new(),
+            keyspaces: Vec::new(),
+            whole_node: true,
+            tables: tables.iter().map(entry).collect(),
+            files: 0,
+            bytes: 0,
+        }
+    }
+
+    fn node() -> NodeIdentity {
+        NodeIdentity {
+            cluster_name: "c".to_owned(),
+            host_id: "h".to_owned(),
+            data_center: "dc1".to_owned(),
+            rack: "r1".to_owned(),
+            tokens: vec!["1".to_owned()],
+            partitioner: "p".to_owned(),
+            cassandra_version: "5.0.5".to_owned(),
+            schema_version: "s".to_owned(),
+            data_directories: Vec::new(),
+        }
+    }
+
+    fn tables(all: &[(&str, &str)]) -> Tables {
+        let mut tables = Tables::new();
+        for (keyspace, table) in all {
+            tables.entry((*keyspace).to_owned()).or_default().insert((*table).to_owned());
+        }
+        tables
+    }
+
+    #[test]
+    fn a_node_is_the_archives_by_host_id_cluster_tokens_and_tables() {
+        let archive = manifest(&[("ks", "t"), ("system", "local")]);
+        let live = tables(&[("ks", "t"), ("ks", "t.index"), ("system", "local"), ("system", "added_later")]);
+        assert_eq!(difference(&archive, &node(), &live), None);
+
+        let other = NodeIdentity { host_id: "new".to_owned(), ..node() };
+        let told = difference(&archive, &other, &live);
+        assert_eq!(told.unwrap(), "its host_id is `new`, the archive's is `h`");
+
+        let none = difference(&archive, &node(), &tables(&[("system", "local")]));
+        assert_eq!(none.unwrap(), "it has no table `ks.t`");
+
+        let more = tables(&[("ks", "t"), ("ks", "stranger"), ("system", "local")]);
+        let told = difference(&archive, &node(), &more);
+        assert_eq!(told.unwrap(), "it has a table `ks.stranger`, which the archive has not");
+    }
+}

@@ -1,0 +1,133 @@
+//! What a restore was about to do, written and synced before it is done.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::archive::manifest::Backup;
+use crate::archive::toc::rfc3339;
+use crate::docker::{RestartPolicy, RunState};
+use crate::error::Error;
+use crate::state::NodeState;
+
+const NAME: &str = "journal.json";
+
+/// The last restore of a node: while it runs, and after it the way back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Journal {
+    /// Names this restore; a marker in each work directory holds it too.
+    pub run_id: String,
+    pub phase: Phase,
+    pub archive: ArchiveId,
+    pub backup: Backup,
+    pub container: String,
+    /// How things were found, and are left after a roll-back.
+    pub found: Found,
+    #[serde(with = "rfc3339")]
+    pub begun: SystemTime,
+    /// Cassandra was started on the restored data: it may hold clients' writes.
+    pub was_started: bool,
+    /// When the node was asked to stop; none where it was found stopped.
+    pub stopped_unix_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveId {
+    pub path: PathBuf,
+    /// Of the table of contents: it covers every chunk.
+    pub toc_digest: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    pub run_state: RunState,
+    pub restart_policy: RestartPolicy,
+}
+
+/// How far it came. `docs/restore-phases.md` says what exists on disk in each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Unpacking beside the live data.
+    Staging,
+    /// Unpacked, verified and synced; the node was not touched.
+    Staged,
+    /// The node is stopped, or about to be; live data is being set aside.
+    SettingAside,
+    /// Everything live is set aside; staged data is being moved in.
+    MovingIn,
+    /// The archive's data lies where Cassandra looks for it.
+    Swapped,
+    /// The container is started; not yet known whether it is the archive's node.
+    Starting,
+    /// Committed: the node is the archive's and serves clients.
+    Started,
+    /// Complete.
+    Restored,
+    /// Rolling back: restored data is being set aside.
+    UndoSettingAside,
+    /// Rolling back: the previous data is being moved in.
+    UndoMovingIn,
+    /// The previous data is back; the container is not yet as it was found.
+    UndoSwapped,
+    /// Rolled back: all is as it was found.
+    RolledBack,
+}
+
+impl Phase {
+    /// Whether it can be left as it is.
+    pub fn is_finished(self) -> bool {
+        matches!(self, Phase::Restored | Phase::RolledBack)
+    }
+
+    /// Whether live data may be moved, or a node be up that is not committed.
+    pub fn touches_the_node(self) -> bool {
+        !self.is_finished() && !matches!(self, Phase::Staging | Phase::Staged)
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Phase::Staging => "staging",
+            Phase::Staged => "staged",
+            Phase::SettingAside => "setting_aside",
+            Phase::MovingIn => "moving_in",
+            Phase::Swapped => "swapped",
+            Phase::Starting => "starting",
+            Phase::Started => "started",
+            Phase::Restored => "restored",
+            Phase::UndoSettingAside => "undo_setting_aside",
+            Phase::UndoMovingIn => "undo_moving_in",
+            Phase::UndoSwapped => "undo_swapped",
+            Phase::RolledBack => "rolled_back",
+        }
+    }
+}
+
+impl Journal {
+    pub fn read(state: &NodeState) -> Result<Option<Journal>> {
+        state.read(NAME)
+    }
+
+    /// Writes what comes next; when it returns, it survives a power cut.
+    pub fn enter(&mut self, state: &NodeState, phase: Phase) -> Result<()> {
+        self.phase = phase;
+        state.write(NAME, self)
+    }
+
+    /// A node in the middle of a restore is neither started nor backed up.
+    pub fn refuse_unfinished(state: &NodeState) -> Result<()> {
+        match Journal::read(state)? {
+            Some(journal) if journal.phase.touches_the_node() => Err(journal.unfinished().into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn unfinished(&self) -> Error {
+        Error::RestoreUnfinished {
+            phase: self.phase.word().to_owned(),
+            archive: self.archive.path.display().to_string(),
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! The verb *restore*: the node's data is the archive's data, in one call or phase by phase.
+//!
+//! Everything is verified and unpacked beside the live data before the node is touched. Up to the commit
+//! point - the node is up and is the archive's - a failure puts the previous data back by itself.
+
+mod commit;
+pub mod journal;
+pub mod plan;
+mod preflight;
+mod rollback;
+pub mod swap;
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use crate::ansible::request::{RestoreRequest, RestoreState, Source};
+use crate::ansible::result::{Diff, Report};
+use crate::archive::manifest::Manifest;
+use crate::archive::reader::Archive;
+use crate::archive::unpack::Unpack;
+use crate::cassandra::node::Node;
+use crate::dir::RelativePath;
+use crate::docker::{Engine, RestartPolicy, RunState};
+use crate::error::{Error, tell};
+use crate::interrupt;
+use crate::proc;
+use crate::restore::journal::{ArchiveId, Found, Journal, Phase};
+use crate::restore::swap::{PREVIOUS, STAGED, Swap};
+use crate::state::NodeState;
+use crate::task::blocking;
+
+pub async fn run(request: &RestoreRequest, report: &mut Report) -> Result<()> {
+    report.enter("look");
+    report.standing = "The node was not touched".to_owned();
+    let engine = Engine::connect(&request.access.docker_socket).await?;
+    let container = engine.container(&request.container).await?;
+    let found = container.inspect().await?;
+    report.found_container(&container.name, &container.image, found.run_state.word());
+    if found.run_state == RunState::Paused {
+        return Err(Error::ContainerPaused { container: container.name }.into());
+    }
+    let node = Node::look(container, &request.access).await?;
+    match &request.source {
+        _ if request.state == RestoreState::RolledBack => rollback::by_hand(request, &node, report).await,
+        Some(source) => forward(request, &engine, &node, source, report).await,
+        None => Err(Error::BadOption {
+            message: "a restore needs an archive".to_owned(),
+            hint: "set `tag`, or `src` to the archive's path on this host",
+        }
+        .into()),
+    }
+}
+
+/// Goes on from wherever the node is to the state that is asked for.
+async fn forward(
+    request: &RestoreRequest,
+    engine: &Engine,
+    node: &Node,
+    source: &Source,
+    report: &mut Report,
+) -> Result<()> {
+    let archive = preflight::open_archive(source, node, &request.access).await?;
+    report.backup = Some(json!(archive.backup()?));
+    let looked = NodeState::look(&request.access.state_dir, node)?;
+    let journal = looked.as_ref().map(Journal::read).transpose()?.flatten();
+    let from = reached(journal.as_ref(), &archive)?;
+    if from.is_some_and(|phase| has_reached(phase, request.state)) {
+        report.msg =
+            format!("the restore of `{}` is {} already", archive.path().display(), state_word(request.state));
+        report.restore =
+            journal.map(|journal| json!({"state": journal.phase.word(), "run_id": journal.run_id}));
+        return Ok(());
+    }
+    if !from.is_some_and(Phase::touches_the_node) {
+        report.enter("preflight");
+        let found = preflight::find(engine, node, &request.access).await?;
+        let verdict = plan::judge(&found, archive.path(), archive.manifest(), archive.toc(), request.force);
+        report.warnings.extend(verdict.warnings);
+        if !verdict.refusals.is_empty() {
+            return Err(Error::Refused { refusals: verdict.refusals }.into());
+        }
+    }
+    tell_plan(request, node, &archive, report);
+    if request.mode.check {
+        return Ok(());
+    }
+    let state = NodeState::enter(&request.access.state_dir, node)?;
+    // Under the lock now: another run may have ended since the first look.
+    let journal = Journal::read(&state)?;
+    let journal = match (reached(journal.as_ref(), &archive)?, journal) {
+        (Some(_), Some(journal)) => journal,
+        _ => begin(node, &archive)?,
+    };
+    report.changed = false;
+    let mut restore = Restore { request, node, state, journal, swap: Swap::open(node)? };
+    restore.walk(archive, report).await
+}
+
+/// How far the journal says that this archive's restore came; `None`: begin. Another archive's restore that
+/// has touched the node must be finished or undone first.
+fn reached(journal: Option<&Journal>, archive: &Archive) -> Result<Option<Phase>> {
+    let Some(journal) = journal else { return Ok(None) };
+    let same = journal.archive.toc_digest == archive.toc_digest();
+    match journal.phase {
+        // A complete restore is done again: that the data is still the archive's is not proven.
+        phase if phase.is_finished() => Ok(None),
+        Phase::Staging => Ok(None),
+        Phase::Staged => Ok(same.then_some(Phase::Staged)),
+        Phase::Swapped | Phase::Started if same => Ok(Some(journal.phase)),
+        _ => Err(journal.unfinished().into()),
+    }
+}
+
+fn has_reached(phase: Phase, state: RestoreState) -> bool {
+    let goal = match state {
+        RestoreState::Staged => Phase::Staged,
+        RestoreState::Swapped => Phase::Swapped,
+        RestoreState::Started => Phase::Started,
+        RestoreState::Restored | RestoreState::RolledBack => return false,
+    };
+    phase >= goal
+}
+
+fn state_word(state: RestoreState) -> &'static str {
+    match state {
+        RestoreState::Staged => "staged",
+        RestoreState::Swapped => "swapped",
+        RestoreState::Started => "started",
+        RestoreState::Restored => "restored",
+        RestoreState::RolledBack => "rolled_back",
+    }
+}
+
+fn tell_plan(request: &RestoreRequest, node: &Node, archive: &Archive, report: &mut Report) {
+    let (path, name) = (archive.path().display().to_string(), &node.container.name);
+    let goal = state_word(request.state);
+    report.changed = true;
+    report.msg = format!("container `{name}` would be {goal} from `{path}`");
+    let data: Vec<&PathBuf> = node.data.iter().map(|place| &place.host_path).collect();
+    report.diff = Some(Diff {
+        before: json!({"container": name, "data_directories": data, "data": "live"}),
+        after: json!({"container": name, "data_directories": data, "data": path, "state": goal}),
+    });
+}
+
+fn begin(node: &Node, archive: &Archive) -> Result<Journal> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("no random number")?;
+    Ok(Journal {
+        run_id: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        phase: Phase::Staging,
+        archive: ArchiveId { path: archive.path().to_owned(), toc_digest: archive.toc_digest() },
+        backup: archive.backup()?,
+        container: node.container.name.clone(),
+        found: Found { run_state: node.found.run_state, restart_policy: node.found.restart_policy.clone() },
+        begun: SystemTime::now(),
+        was_started: false,
+        stopped_unix_ms: None,
+    })
+}
+
+/// A restore under way.
+struct Restore<'a> {
+    request: &'a RestoreRequest,
+    node: &'a Node,
+    state: NodeState,
+    journal: Journal,
+    swap: Swap,
+}
+
+impl Restore<'_> {
+    /// The phases in their order, from the one that was reached to the one that is asked for.
+    async fn walk(&mut self, archive: Archive, report: &mut Report) -> Result<()> {
+        let goal = self.request.state;
+        let manifest = archive.manifest().clone();
+        if self.journal.phase < Phase::Staged {
+            self.stage(archive, report).await?;
+        }
+        if goal > RestoreState::Staged && self.journal.phase < Phase::Started {
+            let moved = self.swap_and_start(goal, &manifest, report).await;
+            if let Err(error) = moved {
+                return Err(self.undo(error, report).await);
+            }
+        }
+        if goal == RestoreState::Restored {
+            self.finish(&manifest, report).await?;
+        }
+        let path = self.journal.archive.path.display();
+        report.msg =
+            format!("container `{}` is {} from `{path}`", self.node.container.name, state_word(goal));
+        report.restore = Some(json!({"state": self.journal.phase.word(), "run_id": self.journal.run_id}));
+        Ok(())
+    }
+
+    /// Verifies the archive and unpacks it on the live data's disk, in one pass; the node is not touched.
+    async fn stage(&mut self, mut archive: Archive, report: &mut Report) -> Result<()> {
+        report.enter("stage");
+        self.journal.enter(&self.state, Phase::Staging)?;
+        self.swap.mark(&self.journal.run_id)?;
+        self.swap.clear(STAGED)?;
+        let mut roots = Vec::new();
+        for site in self.swap.data() {
+            roots.push(site.work.dir(STAGED)?);
+        }
+        let owner = self.swap.owner(&archive)?;
+        let staged = blocking(move || {
+            archive.unpack(&roots, &Unpack { owner: Some(owner), skip: &is_the_snapshots_own }, &mut |_| {})
+        });
+        if let Err(error) = staged.await {
+            self.swap.tidy()?;
+            self.journal.enter(&self.state, Phase::RolledBack)?;
+            return Err(error);
+        }
+        self.journal.enter(&self.state, Phase::Staged)?;
+        report.changed = true;
+        interrupt::check()?;
+        Ok(())
+    }
+
+    async fn swap_and_start(
+        &mut self,
+        goal: RestoreState,
+        manifest: &Manifest,
+        report: &mut Report,
+    ) -> Result<()> {
+        if self.journal.phase < Phase::Swapped {
+            self.replace(report).await?;
+        }
+        if goal > RestoreState::Swapped {
+            self.start(manifest, report).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops the node and puts the staged data in the place of the live data.
+    async fn replace(&mut self, report: &mut Report) -> Result<()> {
+        report.enter("stop");
+        self.journal.found = Found {
+            run_state: self.node.found.run_state,
+            restart_policy: self.node.found.restart_policy.clone(),
+        };
+        if self.node.found.run_state.is_up() {
+            self.journal.stopped_unix_ms = Some(now_unix_ms());
+        }
+        // The way back from an earlier restore ends here: this one makes a way back of its own.
+        self.swap.check_mark(&self.journal.run_id)?;
+        self.swap.clear(PREVIOUS)?;
+        self.swap.remove(swap::UNDONE)?;
+        self.journal.enter(&self.state, Phase::SettingAside)?;
+        report.changed = true;
+        self.stop(report).await?;
+
+        report.enter("swap");
+        self.swap.adopt_unused()?;
+        self.swap.set_aside(PREVIOUS, &self.blocker_words())?;
+        self.make_sure_it_is_stopped().await?;
+        self.journal.enter(&self.state, Phase::MovingIn)?;
+        self.swap.move_in(STAGED)?;
+        self.journal.enter(&self.state, Phase::Swapped)?;
+        report.leaves_container("stopped");
+        Ok(())
+    }
+
+    /// Stops Cassandra with the time it needs, and sees to it that nobody's policy starts it again.
+    async fn stop(&self, report: &mut Report) -> Result<()> {
+        let container = &self.node.container;
+        let facts = container.inspect().await?;
+        if facts.restart_policy != RestartPolicy::no() {
+            container.set_restart_policy(&RestartPolicy::no()).await?;
+        }
+        if facts.run_state.is_up() {
+            // A shell as the first process does not pass the signal on to java.
+            if matches!(proc::program(facts.pid).as_str(), "sh" | "bash" | "dash") {
+                self.drain(report).await;
+            }
+            let stopped = container.stop(self.request.access.stop_timeout).await?;
+            if stopped.exit_code == 137 {
+                report.warnings.push(format!(
+                    "container `{}` was killed after {} s: its previous data is set aside as it was",
+                    container.name,
+                    self.request.access.stop_timeout.as_secs()
+                ));
+            }
+        }
+        self.make_sure_it_is_stopped().await
+    }
+
+    async fn drain(&self, report: &mut Report) {
+        let drained = async {
+            let nodetool =
+                crate::cassandra::nodetool::Nodetool::find(&self.node.container, &self.request.access)
+                    .await?;
+            nodetool.drain().await
+        };
+        // The data is about to be replaced: a node that cannot drain is stopped all the same.
+        if let Err(error) = drained.await {
+            report.warnings.push(format!("the node was stopped without a drain: {}", tell(&error).message));
+        }
+    }
+
+    async fn make_sure_it_is_stopped(&self) -> Result<()> {
+        let container = &self.node.container;
+        if container.inspect().await?.run_state.is_up() {
+            anyhow::bail!(
+                "container `{}` was started by somebody else in the middle of the restore",
+                container.name
+            );
+        }
+        Ok(())
+    }
+
+    /// What a person finds where the keyspace `system` should be.
+    fn blocker_words(&self) -> String {
+        format!(
+            "This node is being restored from {} (run {}).\nNo Cassandra starts while this file is here. \
+             Do not remove it: run the same restore again, or cassandra_restore with state: rolled_back.\n",
+            self.journal.archive.path.display(),
+            self.journal.run_id
+        )
+    }
+}
+
+/// What Cassandra wrote about the snapshot belongs to the archive, not into a live table directory.
+fn is_the_snapshots_own(path: &RelativePath) -> bool {
+    let names: Vec<&str> = path.names().collect();
+    matches!(names[..], [_, _, "manifest.json" | "schema.cql"])
+}
+
+fn now_unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,207 @@
+use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
+
+use super::*;
+use crate::archive::manifest::TableEntry;
+use crate::archive::toc::{Chunk, Entry};
+use crate::dir::RelativePath;
+
+const ARCHIVE: &str = "/backup/t.tgz";
+const USERS: &str = "users-0123456789abcdef0123456789abcdef";
+
+fn node() -> NodeIdentity {
+    NodeIdentity {
+        cluster_name: "c".to_owned(),
+        host_id: "h".to_owned(),
+        data_center: "dc1".to_owned(),
+        rack: "r1".to_owned(),
+        tokens: vec!["1".to_owned()],
+        partitioner: "p".to_owned(),
+        cassandra_version: "5.0.5".to_owned(),
+        schema_version: "s".to_owned(),
+        data_directories: vec!["/var/lib/cassandra/data".to_owned()],
+    }
+}
+
+fn manifest() -> Manifest {
+    Manifest {
+        format: 1,
+        tag: "t".to_owned(),
+        created: UNIX_EPOCH,
+        node: node(),
+        sstable_formats: vec!["nb-big".to_owned()],
+        keyspaces: vec!["ks".to_owned()],
+        whole_node: true,
+        tables: vec![TableEntry {
+            keyspace: "ks".to_owned(),
+            table: "users".to_owned(),
+            id: "0123456789abcdef0123456789abcdef".to_owned(),
+            sstables: 1,
+            files: 1,
+            bytes: 100,
+        }],
+        files: 1,
+        bytes: 100,
+    }
+}
+
+fn toc(file: &str) -> Toc {
+    let chunk = Chunk { offset: 10, start: 0, size: 100, sha256: [0; 32] };
+    Toc {
+        entries: vec![Entry {
+            name: RelativePath::parse(file).unwrap(),
+            mode: 0o644,
+            uid: 999,
+            gid: 999,
+            mtime: UNIX_EPOCH,
+            content: Content::File { size: 100, chunks: vec![chunk] },
+        }],
+    }
+}
+
+fn good_toc() -> Toc {
+    toc(&format!("ks/{USERS}/nb-1-big-Data.db"))
+}
+
+fn found() -> Findings {
+    Findings {
+        identity: Some(node()),
+        is_empty: false,
+        auto_remove: false,
+        orchestrator: None,
+        others_on_the_same_paths: Vec::new(),
+        passing_volumes: Vec::new(),
+        data: vec![DataDirectory {
+            path: PathBuf::from("/srv/data"),
+            device: 1,
+            free: 1 << 20,
+            not_plain: Vec::new(),
+            is_strange: false,
+            holds: None,
+        }],
+    }
+}
+
+fn refusals(found: &Findings, manifest: &Manifest) -> Vec<String> {
+    judge(found, Path::new(ARCHIVE), manifest, &good_toc(), false).refusals
+}
+
+#[test]
+fn the_nodes_own_archive_is_not_refused() {
+    assert_eq!(judge(&found(), Path::new(ARCHIVE), &manifest(), &good_toc(), false), Verdict::default());
+}
+
+#[test]
+fn every_refusal_is_told_at_once() {
+    let mut found = found();
+    found.auto_remove = true;
+    found.orchestrator = Some("a Swarm service");
+    found.others_on_the_same_paths = vec!["other".to_owned()];
+    found.passing_volumes = vec!["nfs".to_owned()];
+    found.data[0].free = 1000;
+    found.data[0].not_plain = vec!["ks1".to_owned()];
+    found.data[0].holds = Some(PathBuf::from("/srv/data/commitlog"));
+    let mut manifest = manifest();
+    manifest.whole_node = false;
+    assert_eq!(
+        refusals(&found, &manifest),
+        [
+            "the container was made with `--rm`: its data would be gone once it stops",
+            "the container belongs to a Swarm service, which would start or replace it in the middle",
+            "container `other` is running on the same directories; stop it first",
+            "volume `nfs` is only there while a container has it mounted",
+            "`/backup/t.tgz` holds only some keyspaces (ks); a node is restored from an archive of all of them",
+            "`/srv/data/ks1` is a symlink or a mount of its own, which a restore cannot swap",
+            "`/srv/data/commitlog` lies inside the data directory `/srv/data`",
+            "`/srv/data` has 1000 bytes free, and 4196 are needed to unpack beside the live data",
+        ]
+    );
+}
+
+#[test]
+fn another_nodes_archive_is_refused_unless_forced_and_another_clusters_always() {
+    let mut manifest = manifest();
+    manifest.node.host_id = "other".to_owned();
+    assert_eq!(
+        refusals(&found(), &manifest),
+        ["`/backup/t.tgz` is of another node (host_id other, not h); `force: true` makes this node that one"]
+    );
+    assert_eq!(judge(&found(), Path::new(ARCHIVE), &manifest, &good_toc(), true), Verdict::default());
+
+    manifest.node.cluster_name = "elsewhere".to_owned();
+    let forced = judge(&found(), Path::new(ARCHIVE), &manifest, &good_toc(), true).refusals;
+    assert_eq!(
+        forced,
+        ["`/backup/t.tgz` is of cluster `elsewhere`, the node of `c`: Cassandra would refuse to start"]
+    );
+}
+
+#[test]
+fn a_number_of_tokens_or_data_directories_that_differs_is_refused() {
+    let mut manifest = manifest();
+    manifest.node.tokens = vec!["1".to_owned(), "2".to_owned()];
+    manifest.node.data_directories = vec!["/a".to_owned(), "/b".to_owned()];
+    let told = refusals(&found(), &manifest);
+    assert_eq!(told[0], "the node has 1 data directories, the archive 2");
+    assert_eq!(
+        told.last().unwrap(),
+        "`/backup/t.tgz` is of a node with 2 tokens, this one has 1: Cassandra would refuse to start"
+    );
+}
+
+#[test]
+fn a_release_reads_its_own_and_the_major_version_before() {
+    let told = |archive: &str, node_version: &str| {
+        let (mut manifest, mut found) = (manifest(), found());
+        manifest.node.cassandra_version = archive.to_owned();
+        found.identity = Some(NodeIdentity { cassandra_version: node_version.to_owned(), ..node() });
+        let verdict = judge(&found, Path::new(ARCHIVE), &manifest, &good_toc(), false);
+        verdict.refusals.into_iter().chain(verdict.warnings).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(told("5.0.4", "5.0.5"), "");
+    assert_eq!(told("5.0.5", "5.0-rc1"), "");
+    assert_eq!(
+        told("4.1.9", "5.0.5"),
+        "`/backup/t.tgz` was made by Cassandra 4.1.9, this is 5.0.5: run `nodetool upgradesstables` after the restore"
+    );
+    assert_eq!(
+        told("5.0.5", "4.1.9"),
+        "`/backup/t.tgz` cannot be read: it was made by Cassandra 5.0.5, and this is the older 4.1.9"
+    );
+    assert_eq!(
+        told("3.11.5", "5.0.5"),
+        "`/backup/t.tgz` cannot be read: it was made by Cassandra 3.11.5, which 5.0.5 reads no more"
+    );
+    assert_eq!(
+        told("5.1.0", "5.1.0"),
+        "`/backup/t.tgz` cannot be read: Cassandra 5.1 and later keep the cluster's metadata in a log that is not restored yet"
+    );
+}
+
+#[test]
+fn files_of_a_table_that_the_archives_schema_does_not_know_are_refused() {
+    let strange = toc("ks/users-ffffffffffffffffffffffffffffffff/nb-1-big-Data.db");
+    let verdict = judge(&found(), Path::new(ARCHIVE), &manifest(), &strange, true);
+    assert_eq!(
+        verdict.refusals,
+        [
+            "`/backup/t.tgz` has files in `ks/users-ffffffffffffffffffffffffffffffff`, which is no table of its manifest"
+        ]
+    );
+}
+
+#[test]
+fn an_unknown_node_is_a_warning_and_a_new_one_is_none() {
+    let mut unknown = found();
+    unknown.identity = None;
+    let verdict = judge(&unknown, Path::new(ARCHIVE), &manifest(), &good_toc(), false);
+    assert_eq!((verdict.refusals.len(), verdict.warnings.len()), (0, 1));
+    unknown.is_empty = true;
+    assert_eq!(judge(&unknown, Path::new(ARCHIVE), &manifest(), &good_toc(), false), Verdict::default());
+}
+
+#[test]
+fn an_archive_inside_the_data_directory_is_refused() {
+    let verdict = judge(&found(), Path::new("/srv/data/t.tgz"), &manifest(), &good_toc(), true);
+    assert_eq!(verdict.refusals, ["`/srv/data/t.tgz` lies inside the data directory `/srv/data`"]);
+}

@@ -1,0 +1,147 @@
+//! Finds out what a restore depends on. Nothing is changed here.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::ansible::request::{NodeAccess, Source};
+use crate::archive::manifest::NodeIdentity;
+use crate::archive::reader::Archive;
+use crate::archive::store::Store;
+use crate::cassandra::node::Node;
+use crate::cassandra::nodetool::Nodetool;
+use crate::dir::{Dir, Kind, is_not_found};
+use crate::docker::{Engine, Facts, RunState};
+use crate::error::Error;
+use crate::restore::plan::{DataDirectory, Findings};
+use crate::state::NodeState;
+
+/// Labels by which orchestrators know their containers.
+const ORCHESTRATORS: [(&str, &str); 2] =
+    [("com.docker.swarm.task.id", "a Swarm service"), ("io.kubernetes.pod.uid", "a Kubernetes pod")];
+
+pub async fn find(engine: &Engine, node: &Node, access: &NodeAccess) -> Result<Findings> {
+    let paths: Vec<&Path> = node.all_places().map(|place| place.host_path.as_path()).collect();
+    let others = engine.others_mounting(&node.container, &node.found, &paths).await?;
+    let mut data = Vec::new();
+    for place in &node.data {
+        data.push(data_directory(&place.host_path, node)?);
+    }
+    Ok(Findings {
+        identity: identity(node, access).await?,
+        is_empty: data.iter().all(|directory| is_empty(&directory.path)),
+        auto_remove: node.found.auto_remove,
+        orchestrator: orchestrator(&node.found),
+        others_on_the_same_paths: others,
+        passing_volumes: passing_volumes(engine, node).await?,
+        data,
+    })
+}
+
+/// The running node's own word, else what the last run remembered.
+async fn identity(node: &Node, access: &NodeAccess) -> Result<Option<NodeIdentity>> {
+    if node.found.run_state == RunState::Running
+        && let Some(identity) = ask(node, access).await
+    {
+        return Ok(Some(identity));
+    }
+    let state = NodeState::look(&access.state_dir, node)?;
+    let remembered = state.as_ref().map(NodeState::remembered).transpose()?.flatten();
+    Ok(remembered.map(|remembered| remembered.identity))
+}
+
+/// A node that runs and does not answer is what a restore is for: its silence is no reason to refuse.
+async fn ask(node: &Node, access: &NodeAccess) -> Option<NodeIdentity> {
+    let nodetool = Nodetool::find(&node.container, access).await.ok()?;
+    node.identity(&nodetool).await.ok()
+}
+
+fn orchestrator(found: &Facts) -> Option<&'static str> {
+    ORCHESTRATORS.iter().find(|(label, _)| found.labels.contains_key(*label)).map(|(_, name)| *name)
+}
+
+/// Volumes of another driver, or with mount options, are unmounted when their last container stops: the
+/// host's path then shows an empty directory.
+async fn passing_volumes(engine: &Engine, node: &Node) -> Result<Vec<String>> {
+    let mut passing = Vec::new();
+    for mount in &node.found.mounts {
+        let Some(volume) = mount.volume.as_deref().filter(|_| mount.kind == "volume") else { continue };
+        let holds_data = node.all_places().any(|place| place.host_path.starts_with(&mount.host_path));
+        let is_local = mount.driver.as_deref() == Some("local");
+        if holds_data && !(is_local && engine.volume_is_plain(volume).await?) {
+            passing.push(volume.to_owned());
+        }
+    }
+    Ok(passing)
+}
+
+fn data_directory(path: &Path, node: &Node) -> Result<DataDirectory> {
+    let dir = match Dir::open(path) {
+        Ok(dir) => dir,
+        // Not made yet: its parent says where it will lie.
+        Err(error) if is_not_found(&error) => return not_made_yet(path),
+        Err(error) => return Err(error),
+    };
+    let own = dir.own_stat()?;
+    let entries: Vec<_> = dir.entries()?.into_iter().filter(|entry| entry.name != "lost+found").collect();
+    let mut not_plain = Vec::new();
+    for entry in entries.iter().filter(|entry| !entry.name.starts_with(".cassandra_restore-")) {
+        let elsewhere = dir.stat(&entry.name)?.is_some_and(|stat| stat.st_dev != own.st_dev);
+        if entry.kind == Kind::Other || elsewhere {
+            not_plain.push(entry.name.clone());
+        }
+    }
+    let visible = entries.iter().any(|entry| !entry.name.starts_with('.'));
+    let has_system = entries.iter().any(|entry| entry.name == "system");
+    // Only the first data directory need have it: that is where Cassandra keeps its own tables.
+    let is_first = node.data.first().is_some_and(|first| first.host_path == path);
+    let others = [&node.commitlog, &node.hints, &node.saved_caches];
+    let holds = others.into_iter().find(|place| place.host_path.starts_with(path));
+    Ok(DataDirectory {
+        path: path.to_owned(),
+        device: own.st_dev,
+        free: dir.free_space()?,
+        not_plain,
+        is_strange: visible && !has_system && is_first,
+        holds: holds.map(|place| place.host_path.clone()),
+    })
+}
+
+fn not_made_yet(path: &Path) -> Result<DataDirectory> {
+    let existing = path.ancestors().skip(1).find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+    Ok(DataDirectory {
+        path: path.to_owned(),
+        device: std::fs::metadata(existing)?.dev(),
+        free: Dir::open(existing)?.free_space()?,
+        not_plain: Vec::new(),
+        is_strange: false,
+        holds: None,
+    })
+}
+
+fn is_empty(path: &Path) -> bool {
+    Dir::open(path).and_then(|dir| dir.dir_names()).is_ok_and(|names| names.is_empty()) || !path.exists()
+}
+
+/// Opens the archive that is asked for. `latest` is the newest of this node's, as far as the node is known.
+pub async fn open_archive(source: &Source, node: &Node, access: &NodeAccess) -> Result<Archive> {
+    match source {
+        Source::File(path) => Archive::open(path),
+        Source::Tag { backup_dir, tag } => Archive::open(&Store::path_in(backup_dir, tag)),
+        Source::Latest { backup_dir } => {
+            let host_id = identity(node, access).await?.map(|identity| identity.host_id);
+            newest(backup_dir, host_id.as_deref())
+        }
+    }
+}
+
+fn newest(backup_dir: &Path, host_id: Option<&str>) -> Result<Archive> {
+    let store = Store::open(backup_dir)?;
+    let complete = store.list()?.filter_map(|(_, archive)| archive.ok());
+    let ours =
+        complete.filter(|archive| host_id.is_none_or(|host_id| archive.manifest().node.host_id == host_id));
+    let whole = ours.filter(|archive| archive.manifest().whole_node);
+    let newest = whole.max_by_key(|archive| archive.manifest().created);
+    newest.ok_or_else(|| Error::NoLatest { backup_dir: PathBuf::from(backup_dir) }.into())
+}

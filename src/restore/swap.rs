@@ -1,0 +1,353 @@
+//! Puts one set of data in the place of another, by renames behind a blocker on which no Cassandra starts.
+//!
+//! Cassandra started on an empty or half-moved data directory makes itself a new node. So the keyspace
+//! `system` goes out first and comes in last, each in one step with a regular file of that name: at every
+//! instant the directory is the old node's, the new node's, or nobody's.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{AtFlags, StatxFlags};
+
+use crate::archive::reader::Archive;
+use crate::cassandra::node::{Node, Place};
+use crate::dir::{Dir, Kind, is_not_found};
+use crate::durable;
+
+/// The names in a work directory.
+pub const STAGED: &str = "staged";
+pub const PREVIOUS: &str = "previous";
+/// What a roll-back takes out again: it may hold clients' writes.
+pub const UNDONE: &str = "undone";
+const RUN: &str = "run";
+const BLOCKER: &str = "blocker";
+const SYSTEM: &str = "system";
+
+/// A directory of the node with the work directory for it, on the same mount.
+#[derive(Debug)]
+pub struct Site {
+    pub live: Dir,
+    pub work: Dir,
+    /// Data directories have a blocker; a commit log is only emptied.
+    is_data: bool,
+}
+
+/// All directories whose content is replaced together.
+#[derive(Debug)]
+pub struct Swap {
+    /// Data directories first, in their order; then commit log, hints and saved caches.
+    sites: Vec<Site>,
+    data: usize,
+}
+
+/// Where the work directory of a live directory lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkPath {
+    pub parent: PathBuf,
+    pub name: String,
+    /// Inside the live directory, where that is a mount of its own.
+    pub inside: bool,
+}
+
+impl WorkPath {
+    /// Beside the live directory, where a rename can reach: on the same mount.
+    pub fn of(live: &Path) -> Result<WorkPath> {
+        let base = live.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = format!(".cassandra_restore-{base}");
+        let parent = live.parent().unwrap_or(Path::new("/"));
+        if mount_of(live)? == mount_of(parent)? {
+            return Ok(WorkPath { parent: parent.to_owned(), name, inside: false });
+        }
+        Ok(WorkPath { parent: live.to_owned(), name, inside: true })
+    }
+
+    pub fn path(&self) -> PathBuf {
+        // Cassandra looks into every directory that is not called `snapshots` or `backups`.
+        let path = self.parent.join(&self.name);
+        if self.inside { path.join("backups") } else { path }
+    }
+
+    fn open_or_make(&self) -> Result<Dir> {
+        let dir = Dir::open(&self.parent)?.make_dir(&self.name, 0o700)?;
+        if self.inside { dir.make_dir("backups", 0o700) } else { Ok(dir) }
+    }
+}
+
+/// The mount's id where the kernel tells it (5.8 on), else the device: a rename reaches as far.
+fn mount_of(path: &Path) -> Result<u64> {
+    let stat =
+        rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::MNT_ID | StatxFlags::INO)
+            .with_context(|| format!("cannot stat `{}`", path.display()))?;
+    let has_mount_id = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+    let device = (u64::from(stat.stx_dev_major) << 32) | u64::from(stat.stx_dev_minor);
+    Ok(if has_mount_id { stat.stx_mnt_id } else { device })
+}
+
+impl Swap {
+    /// Opens the node's directories and makes the work directories. A directory that Cassandra has not made
+    /// yet is made, with its parent's owner.
+    pub fn open(node: &Node) -> Result<Swap> {
+        let mut sites = Vec::new();
+        for place in &node.data {
+            sites.push(Site::open(place, true)?);
+        }
+        for place in [&node.commitlog, &node.hints, &node.saved_caches] {
+            sites.push(Site::open(place, false)?);
+        }
+        Ok(Swap { sites, data: node.data.len() })
+    }
+
+    /// The data directories' sites.
+    pub fn data(&self) -> &[Site] {
+        &self.sites[..self.data]
+    }
+
+    /// Says whose the work directories are; checked before each step of that run.
+    pub fn mark(&self, run_id: &str) -> Result<()> {
+        for site in &self.sites {
+            durable::write(&site.work, RUN, 0o600, run_id.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// After a reboot, a disk that was not mounted looks like an empty directory.
+    pub fn check_mark(&self, run_id: &str) -> Result<()> {
+        for site in &self.sites {
+            let path = site.work.path_of(RUN);
+            let found = site.work.file(RUN).and_then(|mut file| {
+                let mut text = String::new();
+                std::io::Read::read_to_string(&mut file, &mut text)?;
+                Ok(text)
+            });
+            match found {
+                Ok(text) if text == run_id => {}
+                Ok(_) => bail!("`{}` is of another restore than the journal's", path.display()),
+                Err(error) if is_not_found(&error) => {
+                    bail!(
+                        "`{}` is missing: is the disk of `{}` mounted?",
+                        path.display(),
+                        site.live.path().display()
+                    )
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Empties a level of the work directories, and makes it anew.
+    pub fn clear(&self, level: &str) -> Result<()> {
+        for site in &self.sites {
+            site.work.remove_tree(level)?;
+            site.work.make_dir(level, 0o700)?;
+            site.work.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Removes a level for good.
+    pub fn remove(&self, level: &str) -> Result<()> {
+        self.sites.iter().try_for_each(|site| durable::remove(&site.work, level))
+    }
+
+    /// Removes a level from which everything was moved out; what is still in it is an error, not removed.
+    pub fn remove_empty(&self, level: &str) -> Result<()> {
+        for site in &self.sites {
+            if let Some(dir) = site.work.dir_if_there(level)?
+                && let Some(entry) = dir.entries()?.first()
+            {
+                bail!(
+                    "`{}` is still there after the previous data was put back",
+                    dir.path_of(&entry.name).display()
+                );
+            }
+        }
+        self.remove(level)
+    }
+
+    /// Removes the work directories' levels but `previous` and `undone`, which hold data.
+    pub fn tidy(&self) -> Result<()> {
+        for site in &self.sites {
+            site.work.remove_tree(STAGED)?;
+            site.work.remove_tree(BLOCKER)?;
+            site.work.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Whether every data directory's work directory has this level.
+    pub fn holds(&self, level: &str) -> Result<bool> {
+        for site in self.data() {
+            if site.work.stat(level)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The owner that restored files get: the live data directory's own, where it is in use or somebody's;
+    /// else the archive's.
+    pub fn owner(&self, archive: &Archive) -> Result<(u32, u32)> {
+        let Some(site) = self.data().first() else { bail!("the node has no data directory") };
+        let own = site.live.own_stat()?;
+        if own.st_uid != 0 || !site.is_unused()? {
+            return Ok((own.st_uid, own.st_gid));
+        }
+        let first = archive.toc().entries.iter().find(|entry| entry.file_size().is_none());
+        Ok(first.map_or((own.st_uid, own.st_gid), |first| (first.uid, first.gid)))
+    }
+
+    /// Gives directories that are new and root's to the owner of the staged files: Cassandra writes in them.
+    pub fn adopt_unused(&self) -> Result<()> {
+        let Some(staged) = self.data().first().map(|site| site.work.dir(STAGED)).transpose()? else {
+            return Ok(());
+        };
+        let Some(keyspace) = staged.dir_names()?.into_iter().next() else { return Ok(()) };
+        let owner = staged.dir(&keyspace)?.own_stat()?;
+        for site in &self.sites {
+            if site.live.own_stat()?.st_uid == 0 && site.is_unused()? {
+                site.live.set_owner(owner.st_uid, owner.st_gid)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everything live to `level`, `system` first and in one step with the blocker.
+    pub fn set_aside(&self, level: &str, words: &str) -> Result<()> {
+        for site in self.data() {
+            site.block(level, words)?;
+        }
+        for site in &self.sites {
+            let aside = site.work.dir(level)?;
+            for name in site.movable()? {
+                durable::rename(&site.live, &name, &aside, &name)?;
+            }
+            aside.sync()?;
+            site.live.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Brings everything in `level` in, `system` last and in one step with the blocker's end. The data
+    /// directory that holds the node's identity is the last one.
+    pub fn move_in(&self, level: &str) -> Result<()> {
+        for site in &self.sites {
+            let Some(from) = site.work.dir_if_there(level)? else { continue };
+            for entry in from.entries()?.iter().filter(|entry| !(site.is_data && entry.name == SYSTEM)) {
+                durable::rename(&from, &entry.name, &site.live, &entry.name)?;
+            }
+            site.live.sync()?;
+            from.sync()?;
+        }
+        let holds_identity = |site: &&Site| site.holds_identity(level).unwrap_or(false);
+        let (last, first): (Vec<&Site>, Vec<&Site>) = self.data().iter().partition(holds_identity);
+        for site in first.into_iter().chain(last) {
+            site.unblock(level)?;
+        }
+        Ok(())
+    }
+}
+
+impl Site {
+    fn open(place: &Place, is_data: bool) -> Result<Site> {
+        let live = match Dir::open(&place.host_path) {
+            Ok(live) => live,
+            Err(error) if is_not_found(&error) => make_like_parent(&place.host_path)?,
+            Err(error) => return Err(error),
+        };
+        let work = WorkPath::of(&place.host_path)?.open_or_make()?;
+        Ok(Site { live, work, is_data })
+    }
+
+    /// What a swap moves: not the work directory, nor what belongs to the directory itself.
+    fn movable(&self) -> Result<Vec<String>> {
+        let keep = |name: &str| {
+            name == "lost+found"
+                || name.starts_with(".cassandra_fs_ownership")
+                || name.starts_with(".cassandra_restore-")
+                || (self.is_data && name == SYSTEM)
+        };
+        Ok(self.live.entries()?.into_iter().map(|entry| entry.name).filter(|name| !keep(name)).collect())
+    }
+
+    fn is_unused(&self) -> Result<bool> {
+        let names = self.live.entries()?.into_iter().map(|entry| entry.name);
+        Ok(names.into_iter().all(|name| name.starts_with('.') || name == "lost+found"))
+    }
+
+    /// From here on no Cassandra starts on this directory.
+    fn block(&self, level: &str, words: &str) -> Result<()> {
+        let aside = self.work.make_dir(level, 0o700)?;
+        let kind =
+            self.live.entries()?.into_iter().find(|entry| entry.name == SYSTEM).map(|entry| entry.kind);
+        match kind {
+            // The blocker of a run that was cut off.
+            Some(Kind::File) => {}
+            Some(Kind::Directory) => {
+                self.make_blocker(words)?;
+                durable::exchange(&self.live, SYSTEM, &self.work, BLOCKER)?;
+            }
+            Some(Kind::Other) => bail!("`{}` is no directory", self.live.path_of(SYSTEM).display()),
+            None => {
+                self.make_blocker(words)?;
+                durable::rename(&self.work, BLOCKER, &self.live, SYSTEM)?;
+            }
+        }
+        self.live.sync()?;
+        // What was exchanged out.
+        if self.work.dir_if_there(BLOCKER).is_ok_and(|dir| dir.is_some()) {
+            durable::rename(&self.work, BLOCKER, &aside, SYSTEM)?;
+        }
+        aside.sync()?;
+        self.work.sync()
+    }
+
+    fn make_blocker(&self, words: &str) -> Result<()> {
+        self.work.remove_tree(BLOCKER)?;
+        let mut file = self.work.create_file(BLOCKER, 0o644)?;
+        let path = self.work.path_of(BLOCKER);
+        file.write_all(words.as_bytes()).with_context(|| format!("cannot write `{}`", path.display()))?;
+        file.sync_all().with_context(|| format!("cannot sync `{}`", path.display()))
+    }
+
+    /// From here on the directory is the node's whose data was brought in.
+    fn unblock(&self, level: &str) -> Result<()> {
+        let blocked = self.live.stat(SYSTEM)?.is_some_and(|stat| stat.st_mode & 0o170_000 == 0o100_000);
+        if !blocked {
+            return Ok(());
+        }
+        let from = self.work.dir_if_there(level)?;
+        match from {
+            Some(from) if from.stat(SYSTEM)?.is_some() => {
+                durable::exchange(&self.live, SYSTEM, &from, SYSTEM)?;
+                self.live.sync()?;
+                durable::remove(&from, SYSTEM)
+            }
+            // A directory that had no such keyspace: another data directory's, or one that was empty.
+            _ => durable::remove(&self.live, SYSTEM),
+        }
+    }
+
+    /// Whether this data directory's part of a level holds `system.local`.
+    fn holds_identity(&self, level: &str) -> Result<bool> {
+        let Some(system) = self.work.dir(level)?.dir_if_there(SYSTEM)? else { return Ok(false) };
+        Ok(system.dir_names()?.iter().any(|name| name.starts_with("local-")))
+    }
+}
+
+/// Makes a directory that Cassandra would make at its start, with the owner that its parent has.
+fn make_like_parent(path: &Path) -> Result<Dir> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        bail!("`{}` is no directory", path.display())
+    };
+    let parent = match Dir::open(parent) {
+        Err(error) if is_not_found(&error) => make_like_parent(parent)?,
+        opened => opened?,
+    };
+    let stat = parent.own_stat()?;
+    let made = parent.make_dir(&name.to_string_lossy(), 0o755)?;
+    made.set_owner(stat.st_uid, stat.st_gid)?;
+    parent.sync()?;
+    Ok(made)
+}

@@ -1,0 +1,124 @@
+//! What this host remembers of a node between runs, out of the container's reach: the lock, the mark of a
+//! snapshot that is ours, the journal of a restore, who the node was.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::archive::manifest::NodeIdentity;
+use crate::cassandra::node::Node;
+use crate::dir::Dir;
+use crate::durable::{self, Lock};
+use crate::error::Error;
+
+const SNAPSHOT: &str = "snapshot.json";
+const NODE: &str = "node.json";
+
+/// The folder of one node in `state_dir`. A node is known by its data directories on this host: a container
+/// made anew has another id, and one node may have two names in an inventory.
+#[derive(Debug)]
+pub struct NodeState {
+    dir: Dir,
+    /// `None` where the run only looks.
+    _lock: Option<Lock>,
+}
+
+/// Says that a snapshot is ours: written before it is taken, removed once it is cleared.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SnapshotMark {
+    pub tag: String,
+    pub backup_dir: PathBuf,
+}
+
+/// What the last run knew, for a time when the node is stopped and cannot be asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Remembered {
+    pub container: String,
+    /// On this host: it tells a person which folder is which node's.
+    pub data_directories: Vec<PathBuf>,
+    pub identity: NodeIdentity,
+}
+
+fn folder(node: &Node) -> String {
+    let mut hash = Sha256::new();
+    for place in &node.data {
+        hash.update(place.host_path.as_os_str().as_encoded_bytes());
+        hash.update(b"\n");
+    }
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl NodeState {
+    /// Looks without changing anything; `None` where no run ever worked on this node.
+    pub fn look(state_dir: &Path, node: &Node) -> Result<Option<NodeState>> {
+        let path = state_dir.join(folder(node));
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(NodeState { dir: Dir::open(&path)?, _lock: None }))
+    }
+
+    /// Takes the node for this run alone.
+    pub fn enter(state_dir: &Path, node: &Node) -> Result<NodeState> {
+        std::fs::create_dir_all(state_dir)
+            .with_context(|| format!("cannot make the state directory `{}`", state_dir.display()))?;
+        let parent = Dir::open(state_dir)?;
+        let dir = parent.make_dir(&folder(node), 0o700)?;
+        dir.set_mode(0o700)?;
+        let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
+        let holder =
+            format!("process {} since {now} on container `{}`", std::process::id(), node.container.name);
+        match Lock::acquire(&dir.path_of("lock"), &holder)? {
+            Ok(lock) => Ok(NodeState { dir, _lock: Some(lock) }),
+            Err(holder) => Err(Error::Busy { holder }.into()),
+        }
+    }
+
+    pub fn snapshot_mark(&self) -> Result<Option<SnapshotMark>> {
+        self.read(SNAPSHOT)
+    }
+
+    pub fn mark_snapshot(&self, mark: &SnapshotMark) -> Result<()> {
+        self.write(SNAPSHOT, mark)
+    }
+
+    pub fn unmark_snapshot(&self) -> Result<()> {
+        durable::remove(&self.dir, SNAPSHOT)
+    }
+
+    pub fn remembered(&self) -> Result<Option<Remembered>> {
+        self.read(NODE)
+    }
+
+    pub fn remember(&self, node: &Node, identity: &NodeIdentity) -> Result<()> {
+        let remembered = Remembered {
+            container: node.container.name.clone(),
+            data_directories: node.data.iter().map(|place| place.host_path.clone()).collect(),
+            identity: identity.clone(),
+        };
+        self.write(NODE, &remembered)
+    }
+
+    pub fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        if self.dir.stat(name)?.is_none() {
+            return Ok(None);
+        }
+        let path = self.dir.path_of(name);
+        let mut text = Vec::new();
+        self.dir
+            .file(name)?
+            .read_to_end(&mut text)
+            .with_context(|| format!("cannot read `{}`", path.display()))?;
+        serde_json::from_slice(&text)
+            .map(Some)
+            .with_context(|| format!("`{}` cannot be understood", path.display()))
+    }
+
+    pub fn write(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        durable::write_json(&self.dir, name, value)
+    }
+}

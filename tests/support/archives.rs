@@ -1,0 +1,80 @@
+//! Archives of any tree, for tests and `examples/pack.rs`.
+#![allow(dead_code)]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use cassandra_backup::ansible::request::Compression;
+use cassandra_backup::archive::manifest::{FORMAT, Manifest, NodeIdentity};
+use cassandra_backup::archive::members::{self, Member, Source};
+use cassandra_backup::archive::reader::{Archive, Verified};
+use cassandra_backup::archive::unpack::Unpack;
+use cassandra_backup::archive::writer::{self, Written};
+use cassandra_backup::dir::Dir;
+
+/// A manifest that counts these members, of a node nobody has.
+pub fn manifest(members: &[Member], data_directories: usize) -> Manifest {
+    let sizes = members.iter().filter_map(|member| match member.source {
+        Source::File { size, .. } => Some(size),
+        Source::Directory => None,
+    });
+    Manifest {
+        format: FORMAT,
+        tag: "nightly".into(),
+        created: UNIX_EPOCH + Duration::from_secs(1_795_320_930),
+        node: NodeIdentity {
+            cluster_name: "Test Cluster".into(),
+            host_id: "6f2b1c1e-57d5-4a1c-9d0a-0d6c6a3f1f11".into(),
+            data_center: "dc1".into(),
+            rack: "r1".into(),
+            tokens: vec!["-9223372036854775808".into()],
+            partitioner: "org.apache.cassandra.dht.Murmur3Partitioner".into(),
+            cassandra_version: "4.1.7".into(),
+            schema_version: "54e17321-3f2e-37ca-9b08-d91ba7bdd369".into(),
+            data_directories: (0..data_directories)
+                .map(|index| format!("/var/lib/cassandra/data{index}"))
+                .collect(),
+        },
+        sstable_formats: vec!["nb-big".into()],
+        keyspaces: vec!["ks1".into()],
+        whole_node: false,
+        tables: Vec::new(),
+        files: sizes.clone().count() as u64,
+        bytes: sizes.sum(),
+    }
+}
+
+pub fn open_all(paths: &[&Path]) -> Result<Vec<Dir>> {
+    paths.iter().map(|path| Dir::open(path)).collect()
+}
+
+/// Packs all that is below these directories.
+pub fn pack(directories: &[&Path], archive: &Path, compression: Compression) -> Result<Written> {
+    let roots = open_all(directories)?;
+    let members = members::below(&roots)?;
+    let out = File::create(archive).with_context(|| format!("cannot make `{}`", archive.display()))?;
+    writer::write(out, &manifest(&members, roots.len()), &roots, &members, compression, &mut |_| {})
+}
+
+/// Unpacks with the archive's owners, leaving nothing out.
+pub fn unpack(archive: &Path, directories: &[&Path]) -> Result<Verified> {
+    let options = Unpack { owner: None, skip: &|_| false };
+    Archive::open(archive)?.unpack(&open_all(directories)?, &options, &mut |_| {})
+}
+
+pub fn verify(archive: &Path) -> Result<Verified> {
+    Archive::open(archive)?.verify(&mut |_| {})
+}
+
+/// What a whole tree is: every name with its attributes and content.
+pub fn tree(root: &Path) -> Vec<(PathBuf, members::Attributes, Option<Vec<u8>>)> {
+    let dir = Dir::open(root).unwrap();
+    let members = members::below(&[dir]).unwrap();
+    let content = |member: &Member| match member.source {
+        Source::Directory => None,
+        Source::File { .. } => Some(std::fs::read(root.join(member.name.as_str())).unwrap()),
+    };
+    members.iter().map(|member| (member.name.as_str().into(), member.attributes, content(member))).collect()
+}

@@ -1,0 +1,28 @@
+//! A fake Docker Engine with a fake Cassandra node behind it, for the tests that run the real binary.
+//!
+//! [`FakeNode`] is all that a test needs: a node on a temporary directory, reached through a Unix socket.
+
+// Each file in tests/ is a crate of its own and uses a part of this.
+#![allow(dead_code, unused_imports)]
+
+mod api;
+mod cassandra;
+mod container;
+mod data;
+mod engine;
+mod files;
+mod http;
+mod identity;
+mod node;
+mod nodetool;
+mod reports;
+mod run;
+mod tables;
+
+pub use cassandra::Start;
+pub use engine::{FakeEngine, Fault, Gate, Logged};
+pub use files::{Dirs, Entry, Tree, tree};
+pub use identity::Identity;
+pub use node::{FakeNode, NodetoolAt};
+pub use nodetool::Call;
+pub use run::{Run, Signal, check_mode};
