@@ -1,23 +1,22 @@
 //! The verb *backup*: a complete, verified archive of this tag exists, or is gone.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+mod pack;
+mod refuse;
+
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
 
-use crate::ansible::request::{BackupGoal, BackupRequest, Compression, Present, WhenStopped};
+use crate::ansible::request::{BackupGoal, BackupRequest, Present, WhenStopped};
 use crate::ansible::result::{Diff, Report};
-use crate::archive::manifest::{Backup, FORMAT, Manifest, NodeIdentity};
+use crate::archive::manifest::{Backup, NodeIdentity};
 use crate::archive::reader::Archive;
-use crate::archive::store::{Draft, Ownership, Store};
-use crate::archive::writer;
-use crate::cassandra::completeness::{self, Snapshot};
-use crate::cassandra::data_files::{holding_snapshot, live_bytes};
+use crate::archive::store::{Ownership, Store};
+use crate::backup::pack::Live;
+use crate::backup::refuse::{existing_part, refuse_inside, refuse_unusable};
 use crate::cassandra::node::Node;
-use crate::cassandra::nodetool::{Nodetool, Tables};
-use crate::dir::{Dir, Kind, is_not_found};
+use crate::cassandra::nodetool::Nodetool;
 use crate::docker::{Engine, RunState};
 use crate::error::{Error, tell};
 use crate::interrupt;
@@ -36,7 +35,7 @@ pub async fn run(request: &BackupRequest, report: &mut Report) -> Result<()> {
             if job.is_there_already(report).await? {
                 return Ok(());
             }
-            job.check_target().await?;
+            job.refuse_target().await?;
             job.plan(report);
             if request.mode.check {
                 return Ok(());
@@ -51,15 +50,6 @@ struct Job<'a> {
     request: &'a BackupRequest,
     present: &'a Present,
     node: Node,
-}
-
-/// What nodetool told of the running node.
-struct Live {
-    nodetool: Nodetool,
-    identity: NodeIdentity,
-    /// Those that are asked for.
-    tables: Tables,
-    whole_node: bool,
 }
 
 impl<'a> Job<'a> {
@@ -150,39 +140,6 @@ impl<'a> Job<'a> {
             None => None,
         };
         Ok(remembered.map(|remembered| remembered.identity.host_id))
-    }
-
-    fn refuse_other_keyspaces(&self, manifest: &Manifest) -> Result<(), String> {
-        let asked: BTreeSet<&String> = self.present.keyspaces.iter().collect();
-        let held: BTreeSet<&String> = manifest.keyspaces.iter().collect();
-        let excluded = self.present.exclude_keyspaces.iter().any(|keyspace| held.contains(keyspace));
-        let whole_node = asked.is_empty() && self.present.exclude_keyspaces.is_empty();
-        let same = match whole_node {
-            true => manifest.whole_node,
-            false => !excluded && (asked.is_empty() || asked == held),
-        };
-        if same {
-            Ok(())
-        } else {
-            Err(format!("it holds other keyspaces: {}", manifest.keyspaces.join(", ")))
-        }
-    }
-
-    /// Refuses a target that cannot take the archive, and a tag that is somebody else's snapshot.
-    async fn check_target(&self) -> Result<()> {
-        let roots = self.node.open_data()?;
-        let state = NodeState::look(&self.request.access.state_dir, &self.node)?;
-        let mark = state.as_ref().map(NodeState::snapshot_mark).transpose()?.flatten();
-        let ours = mark.is_some_and(|mark| mark.tag == self.request.tag);
-        if !ours && !holding_snapshot(&roots, &self.request.tag)?.is_empty() {
-            return Err(Error::SnapshotNotOurs { tag: self.request.tag.clone() }.into());
-        }
-        let needed = blocking(move || live_bytes(&roots)).await?;
-        let free = existing_part(&self.request.backup_dir)?.free_space()?;
-        if needed > free {
-            return Err(Error::NoSpace { path: self.request.backup_dir.clone(), needed, free }.into());
-        }
-        Ok(())
     }
 
     fn plan(&self, report: &mut Report) {
@@ -284,162 +241,6 @@ impl<'a> Job<'a> {
         let whole_node = all.keys().all(asked);
         let tables = all.into_iter().filter(|(keyspace, _)| asked(keyspace)).collect();
         Ok(Live { nodetool, identity, tables, whole_node })
-    }
-
-    /// Snapshot, proof, packing and reading back.
-    async fn pack(&self, live: &Live, mut draft: Draft, report: &mut Report) -> Result<Packed> {
-        let tag = self.request.tag.clone();
-        report.enter("snapshot");
-        let keyspaces: Vec<String> = live.tables.keys().cloned().collect();
-        let created = whole_seconds(SystemTime::now());
-        live.nodetool.snapshot(&tag, if live.whole_node { &[] } else { &keyspaces }).await?;
-        interrupt::check()?;
-
-        report.enter("prove");
-        let (roots, tables, prove_tag) = (self.node.open_data()?, live.tables.clone(), tag.clone());
-        let (roots, snapshot) = blocking(move || {
-            let snapshot = completeness::prove(&roots, &prove_tag, &tables)?;
-            Ok((roots, snapshot))
-        })
-        .await?;
-
-        report.enter("pack");
-        let manifest = manifest(tag, created, live, &snapshot);
-        let compression = self.present.compression;
-        let (manifest, mut draft, written) = blocking(move || {
-            let written = pack(&manifest, &roots, &snapshot, compression, &mut draft)?;
-            Ok((manifest, draft, written))
-        })
-        .await?;
-        if self.present.verify {
-            report.enter("verify");
-            let sha256 = written.sha256.clone();
-            draft = blocking(move || {
-                read_back(&draft.path(), &sha256)?;
-                Ok(draft)
-            })
-            .await?;
-        }
-        report.enter("clear snapshot");
-        Ok(Packed { draft, manifest, size: written.size, sha256: written.sha256 })
-    }
-
-    /// nodetool says that it cleared the snapshot also where it did not.
-    async fn check_cleared(&self) -> Result<()> {
-        let left = holding_snapshot(&self.node.open_data()?, &self.request.tag)?;
-        match left.first() {
-            None => Ok(()),
-            Some(table) => anyhow::bail!(
-                "the snapshot `{}` of table `{}.{}` is still there after `nodetool clearsnapshot`",
-                self.request.tag,
-                table.keyspace,
-                table.table()
-            ),
-        }
-    }
-}
-
-/// An archive that only lacks its name.
-struct Packed {
-    draft: Draft,
-    manifest: Manifest,
-    size: u64,
-    sha256: String,
-}
-
-fn whole_seconds(time: SystemTime) -> SystemTime {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    UNIX_EPOCH + Duration::from_secs(since.as_secs())
-}
-
-fn manifest(tag: String, created: SystemTime, live: &Live, snapshot: &Snapshot) -> Manifest {
-    Manifest {
-        format: FORMAT,
-        tag,
-        created,
-        node: live.identity.clone(),
-        sstable_formats: snapshot.sstable_formats.iter().cloned().collect(),
-        keyspaces: live.tables.keys().cloned().collect(),
-        whole_node: live.whole_node,
-        tables: snapshot.tables.clone(),
-        files: snapshot.files,
-        bytes: snapshot.bytes,
-    }
-}
-
-fn pack(
-    manifest: &Manifest,
-    roots: &[Dir],
-    snapshot: &Snapshot,
-    compression: Compression,
-    draft: &mut Draft,
-) -> Result<writer::Written> {
-    writer::write(draft.file(), manifest, roots, &snapshot.members, compression, &mut |_| {})
-}
-
-/// What was written is what can be read: disks and memory lie now and then.
-fn read_back(path: &Path, sha256: &str) -> Result<()> {
-    let read = Archive::open(path)?.verify(&mut |_| {})?.sha256;
-    if read != sha256 {
-        let what = format!("it reads back with SHA-256 {read}, but {sha256} was written");
-        return Err(Error::ArchiveDamaged { path: path.to_owned(), what }.into());
-    }
-    Ok(())
-}
-
-/// A node without data, or behind the blocker of a restore, is not started to be backed up.
-fn refuse_unusable(node: &Node) -> Result<()> {
-    let mut entries = Vec::new();
-    for place in &node.data {
-        match Dir::open(&place.host_path) {
-            Ok(dir) => entries.extend(dir.entries()?),
-            Err(error) if is_not_found(&error) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    if entries.iter().any(|entry| entry.name == "system" && entry.kind == Kind::File) {
-        let archive = "unknown".to_owned();
-        return Err(Error::RestoreUnfinished { phase: "swapping".to_owned(), archive }.into());
-    }
-    if !entries.iter().any(|entry| entry.kind == Kind::Directory) {
-        let paths: Vec<_> = node.data.iter().map(|place| place.host_path.display().to_string()).collect();
-        let container = node.container.name.clone();
-        return Err(Error::NoData { container, paths: paths.join("`, `") }.into());
-    }
-    Ok(())
-}
-
-/// An archive inside the node's own directories would be cleared with them by a restore.
-fn refuse_inside(backup_dir: &Path, node: &Node) -> Result<()> {
-    let real = real_path(backup_dir);
-    for place in node.all_places() {
-        if real.starts_with(real_path(&place.host_path)) {
-            let why = format!("it lies inside the node's own directory `{}`", place.host_path.display());
-            return Err(Error::BackupDir { path: backup_dir.to_owned(), why }.into());
-        }
-    }
-    Ok(())
-}
-
-/// The directory itself, or the one that it will be made in; a file in the way is an error.
-fn existing_part(backup_dir: &Path) -> Result<Dir> {
-    let existing = backup_dir.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok());
-    let existing = existing.unwrap_or(Path::new("/"));
-    Dir::open(existing).map_err(|error| {
-        let why = match existing.is_dir() {
-            true => format!("{error:#}"),
-            false => format!("`{}` is not a directory", existing.display()),
-        };
-        Error::BackupDir { path: backup_dir.to_owned(), why }.into()
-    })
-}
-
-/// Without symlinks as far as it exists.
-fn real_path(path: &Path) -> PathBuf {
-    let existing = path.ancestors().find_map(|ancestor| Some((ancestor, ancestor.canonicalize().ok()?)));
-    match existing {
-        Some((ancestor, real)) => real.join(path.strip_prefix(ancestor).unwrap_or(Path::new(""))),
-        None => path.to_owned(),
     }
 }
 

@@ -1,0 +1,132 @@
+//! From a running node to an archive that only lacks its name.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+
+use super::Job;
+use crate::ansible::request::Compression;
+use crate::ansible::result::Report;
+use crate::archive::manifest::{FORMAT, Manifest, NodeIdentity};
+use crate::archive::reader::Archive;
+use crate::archive::store::Draft;
+use crate::archive::writer;
+use crate::cassandra::completeness::{self, Snapshot};
+use crate::cassandra::data_files::holding_snapshot;
+use crate::cassandra::nodetool::{Nodetool, Tables};
+use crate::dir::Dir;
+use crate::error::Error;
+use crate::interrupt;
+use crate::task::blocking;
+
+/// What nodetool told of the running node.
+pub(super) struct Live {
+    pub(super) nodetool: Nodetool,
+    pub(super) identity: NodeIdentity,
+    /// Those that are asked for.
+    pub(super) tables: Tables,
+    pub(super) whole_node: bool,
+}
+
+/// An archive that only lacks its name.
+pub(super) struct Packed {
+    pub(super) draft: Draft,
+    pub(super) manifest: Manifest,
+    pub(super) size: u64,
+    pub(super) sha256: String,
+}
+
+impl Job<'_> {
+    /// Snapshot, proof, packing and reading back.
+    pub(super) async fn pack(&self, live: &Live, mut draft: Draft, report: &mut Report) -> Result<Packed> {
+        let tag = self.request.tag.clone();
+        report.enter("snapshot");
+        let keyspaces: Vec<String> = live.tables.keys().cloned().collect();
+        let created = whole_seconds(SystemTime::now());
+        live.nodetool.snapshot(&tag, if live.whole_node { &[] } else { &keyspaces }).await?;
+        interrupt::check()?;
+
+        report.enter("prove");
+        let (roots, tables, prove_tag) = (self.node.open_data()?, live.tables.clone(), tag.clone());
+        let (roots, snapshot) = blocking(move || {
+            let snapshot = completeness::prove(&roots, &prove_tag, &tables)?;
+            Ok((roots, snapshot))
+        })
+        .await?;
+
+        report.enter("pack");
+        let manifest = manifest(tag, created, live, &snapshot);
+        let compression = self.present.compression;
+        let (manifest, mut draft, written) = blocking(move || {
+            let written = pack(&manifest, &roots, &snapshot, compression, &mut draft)?;
+            Ok((manifest, draft, written))
+        })
+        .await?;
+        if self.present.verify {
+            report.enter("verify");
+            let sha256 = written.sha256.clone();
+            draft = blocking(move || {
+                read_back(&draft.path(), &sha256)?;
+                Ok(draft)
+            })
+            .await?;
+        }
+        report.enter("clear snapshot");
+        Ok(Packed { draft, manifest, size: written.size, sha256: written.sha256 })
+    }
+
+    /// nodetool says that it cleared the snapshot also where it did not.
+    pub(super) async fn check_cleared(&self) -> Result<()> {
+        let left = holding_snapshot(&self.node.open_data()?, &self.request.tag)?;
+        match left.first() {
+            None => Ok(()),
+            Some(table) => anyhow::bail!(
+                "the snapshot `{}` of table `{}.{}` is still there after `nodetool clearsnapshot`",
+                self.request.tag,
+                table.keyspace,
+                table.table()
+            ),
+        }
+    }
+}
+
+fn whole_seconds(time: SystemTime) -> SystemTime {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    UNIX_EPOCH + Duration::from_secs(since.as_secs())
+}
+
+fn manifest(tag: String, created: SystemTime, live: &Live, snapshot: &Snapshot) -> Manifest {
+    Manifest {
+        format: FORMAT,
+        tag,
+        created,
+        node: live.identity.clone(),
+        sstable_formats: snapshot.sstable_formats.iter().cloned().collect(),
+        keyspaces: live.tables.keys().cloned().collect(),
+        whole_node: live.whole_node,
+        tables: snapshot.tables.clone(),
+        files: snapshot.files,
+        bytes: snapshot.bytes,
+    }
+}
+
+fn pack(
+    manifest: &Manifest,
+    roots: &[Dir],
+    snapshot: &Snapshot,
+    compression: Compression,
+    draft: &mut Draft,
+) -> Result<writer::Written> {
+    writer::write(draft.file(), manifest, roots, &snapshot.members, compression, &mut |_| {})
+}
+
+/// What was written is what can be read: disks and memory lie now and then.
+fn read_back(path: &Path, sha256: &str) -> Result<()> {
+    let read = Archive::open(path)?.verify(&mut |_| {})?.sha256;
+    if read != sha256 {
+        let what = format!("it reads back with SHA-256 {read}, but {sha256} was written");
+        return Err(Error::ArchiveDamaged { path: path.to_owned(), what }.into());
+    }
+    Ok(())
+}

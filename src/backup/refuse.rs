@@ -1,0 +1,107 @@
+//! Every reason not to begin a backup, found before anything is touched.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::Job;
+use crate::archive::manifest::Manifest;
+use crate::cassandra::data_files::{holding_snapshot, live_bytes};
+use crate::cassandra::node::Node;
+use crate::dir::{Dir, Kind, is_not_found};
+use crate::error::Error;
+use crate::state::NodeState;
+use crate::task::blocking;
+
+impl Job<'_> {
+    /// An archive of other keyspaces than those asked for is not the one that is asked for.
+    pub(super) fn refuse_other_keyspaces(&self, manifest: &Manifest) -> Result<(), String> {
+        let asked: BTreeSet<&String> = self.present.keyspaces.iter().collect();
+        let held: BTreeSet<&String> = manifest.keyspaces.iter().collect();
+        let excluded = self.present.exclude_keyspaces.iter().any(|keyspace| held.contains(keyspace));
+        let whole_node = asked.is_empty() && self.present.exclude_keyspaces.is_empty();
+        let same = match whole_node {
+            true => manifest.whole_node,
+            false => !excluded && (asked.is_empty() || asked == held),
+        };
+        if same {
+            Ok(())
+        } else {
+            Err(format!("it holds other keyspaces: {}", manifest.keyspaces.join(", ")))
+        }
+    }
+
+    /// Refuses a target that cannot take the archive, and a tag that is somebody else's snapshot.
+    pub(super) async fn refuse_target(&self) -> Result<()> {
+        let roots = self.node.open_data()?;
+        let state = NodeState::look(&self.request.access.state_dir, &self.node)?;
+        let mark = state.as_ref().map(NodeState::snapshot_mark).transpose()?.flatten();
+        let ours = mark.is_some_and(|mark| mark.tag == self.request.tag);
+        if !ours && !holding_snapshot(&roots, &self.request.tag)?.is_empty() {
+            return Err(Error::SnapshotNotOurs { tag: self.request.tag.clone() }.into());
+        }
+        let needed = blocking(move || live_bytes(&roots)).await?;
+        let free = existing_part(&self.request.backup_dir)?.free_space()?;
+        if needed > free {
+            return Err(Error::NoSpace { path: self.request.backup_dir.clone(), needed, free }.into());
+        }
+        Ok(())
+    }
+}
+
+/// A node without data, or behind the blocker of a restore, is not started to be backed up.
+pub(super) fn refuse_unusable(node: &Node) -> Result<()> {
+    let mut entries = Vec::new();
+    for place in &node.data {
+        match Dir::open(&place.host_path) {
+            Ok(dir) => entries.extend(dir.entries()?),
+            Err(error) if is_not_found(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if entries.iter().any(|entry| entry.name == "system" && entry.kind == Kind::File) {
+        let archive = "unknown".to_owned();
+        return Err(Error::RestoreUnfinished { phase: "swapping".to_owned(), archive }.into());
+    }
+    if !entries.iter().any(|entry| entry.kind == Kind::Directory) {
+        let paths: Vec<_> = node.data.iter().map(|place| place.host_path.display().to_string()).collect();
+        let container = node.container.name.clone();
+        return Err(Error::NoData { container, paths: paths.join("`, `") }.into());
+    }
+    Ok(())
+}
+
+/// An archive inside the node's own directories would be cleared with them by a restore.
+pub(super) fn refuse_inside(backup_dir: &Path, node: &Node) -> Result<()> {
+    let real = real_path(backup_dir);
+    for place in node.all_places() {
+        if real.starts_with(real_path(&place.host_path)) {
+            let why = format!("it lies inside the node's own directory `{}`", place.host_path.display());
+            return Err(Error::BackupDir { path: backup_dir.to_owned(), why }.into());
+        }
+    }
+    Ok(())
+}
+
+/// The directory itself, or the one that it will be made in; a file in the way is an error.
+pub(super) fn existing_part(backup_dir: &Path) -> Result<Dir> {
+    let existing = backup_dir.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok());
+    let existing = existing.unwrap_or(Path::new("/"));
+    Dir::open(existing).map_err(|error| {
+        let why = match existing.is_dir() {
+            true => format!("{error:#}"),
+            false => format!("`{}` is not a directory", existing.display()),
+        };
+        Error::BackupDir { path: backup_dir.to_owned(), why }.into()
+    })
+}
+
+/// Without symlinks as far as it exists.
+fn real_path(path: &Path) -> PathBuf {
+    let existing = path.ancestors().find_map(|ancestor| Some((ancestor, ancestor.canonicalize().ok()?)));
+    match existing {
+        Some((ancestor, real)) => real.join(path.strip_prefix(ancestor).unwrap_or(Path::new(""))),
+        None => path.to_owned(),
+    }
+}
