@@ -17,6 +17,7 @@ import sys
 import time
 import uuid
 
+from cassandra import DriverException
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.concurrent import execute_concurrent_with_args
 from cassandra.policies import WhiteListRoundRobinPolicy
@@ -232,7 +233,7 @@ def check(session, expect_file):
     for query, wanted in expected.items():
         try:
             found = read(session, query)
-        except Exception as error:  # a dropped table is a finding like any other
+        except DriverException as error:  # a dropped table is a finding like any other
             differences.append(f"{query}: {error}")
             continue
         rows += len(found)

@@ -112,7 +112,7 @@ impl<'a> Pass<'a> {
 
     /// One entry up to where the next header begins; what came last.
     fn entry<'e>(&mut self, entry: &'e Entry, on: &mut dyn FnMut(Event) -> Result<()>) -> Result<Piece<'e>> {
-        self.expect(&Piece::Header(entry), &header::of(entry))?;
+        self.demand(&Piece::Header(entry), &header::of(entry))?;
         on(Event::Entry(entry))?;
         let Content::File { size, chunks } = &entry.content else { return Ok(Piece::Header(entry)) };
         let mut last = Piece::Header(entry);
@@ -132,7 +132,7 @@ impl<'a> Pass<'a> {
         let padding = header::padding(*size);
         if padding > 0 {
             last = Piece::Padding(entry);
-            self.expect(&last, &[0; header::BLOCK][..padding])?;
+            self.demand(&last, &[0; header::BLOCK][..padding])?;
         }
         Ok(last)
     }
@@ -153,7 +153,7 @@ impl<'a> Pass<'a> {
     }
 
     fn toc(&mut self, manifest: &Manifest, end: &End) -> Result<()> {
-        self.expect(&Piece::Toc, &header::of(&own_entry(toc::NAME, end.toc_size, manifest)?))?;
+        self.demand(&Piece::Toc, &header::of(&own_entry(toc::NAME, end.toc_size, manifest)?))?;
         let mut sha256 = Sha256::new();
         let mut left = end.toc_size;
         while left > 0 {
@@ -166,11 +166,11 @@ impl<'a> Pass<'a> {
             return Err(self.damage(&Piece::Toc, "it changed while the archive was read"));
         }
         let zeros = vec![0; header::padding(end.toc_size) + header::END.len()];
-        self.expect(&Piece::Toc, &zeros)?;
+        self.demand(&Piece::Toc, &zeros)?;
         self.members.end_member().map_err(|fault| self.fault(&Piece::Toc, fault))
     }
 
-    fn expect(&mut self, piece: &Piece, expected: &[u8]) -> Result<()> {
+    fn demand(&mut self, piece: &Piece, expected: &[u8]) -> Result<()> {
         let mut found = vec![0; expected.len()];
         self.members.read(&mut found).map_err(|fault| self.fault(piece, fault))?;
         if found != expected {

@@ -52,12 +52,12 @@ impl Node {
             let prefix = format!("-D{name}=");
             java.iter().find_map(|argument| argument.strip_prefix(&prefix)).map(str::to_owned)
         };
-        let config = read_config(&container, &found, access, property("cassandra.config")).await?;
+        let mut finder = PathFinder { container: &container, found: &found, symlinks: HashMap::new() };
+        let config = read_config(&mut finder, access, property("cassandra.config")).await?;
         let home = found.env.get("CASSANDRA_HOME").map_or("/opt/cassandra", String::as_str);
         let storage_dir = property("cassandra.storagedir").unwrap_or_else(|| format!("{home}/data"));
         let Directories { data, commitlog, hints, saved_caches } = config.directories(&storage_dir);
 
-        let mut finder = PathFinder { container: &container, found: &found, symlinks: HashMap::new() };
         let mut data_places = Vec::new();
         for path in data {
             data_places.push(finder.place(path).await?);
@@ -165,11 +165,11 @@ fn last_errors(log: &str) -> String {
 }
 
 async fn read_config(
-    container: &Container,
-    found: &Facts,
+    finder: &mut PathFinder<'_>,
     access: &NodeAccess,
     java_property: Option<String>,
 ) -> Result<Config> {
+    let (container, found) = (finder.container, finder.found);
     let in_directory = |variable: &str, below: &str| {
         found
             .env
@@ -191,7 +191,9 @@ async fn read_config(
         }
     };
     for path in &candidates {
-        if let Some(text) = container.read_file(path).await? {
+        // The Engine does not follow a symlink that is the last name.
+        let Some(resolved) = finder.resolve(path).await? else { continue };
+        if let Some(text) = container.read_file(&resolved).await? {
             return Config::parse(&text);
         }
     }

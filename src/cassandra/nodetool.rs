@@ -86,7 +86,8 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
     }
 
     pub async fn info(&self) -> Result<Info> {
-        Ok(Info::parse(&self.ask(&["info", "-T"]).await?))
+        let info = Info::parse(&self.ask(&["info", "-T"]).await?);
+        if info.host_id.is_empty() { Err(self.senseless("info -T", "no host id")) } else { Ok(info) }
     }
 
     pub async fn describe_cluster(&self) -> Result<Cluster> {
@@ -100,7 +101,8 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
     /// `tablestats` (`cfstats` before 3.0): the only list of tables that needs no CQL client.
     pub async fn tables(&self, release_version: &str) -> Result<Tables> {
         let command = if release_version.starts_with("2.") { "cfstats" } else { "tablestats" };
-        Ok(parse_tables(&self.ask(&[command]).await?))
+        let tables = parse_tables(&self.ask(&[command]).await?);
+        if tables.is_empty() { Err(self.senseless(command, "no table")) } else { Ok(tables) }
     }
 
     /// Takes a snapshot of the keyspaces named, of all where none is.
@@ -154,6 +156,13 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
         line.extend(self.flags.iter().map(String::as_str));
         line.extend(command);
         self.container.exec(&line, self.credentials.as_ref().map(Secret::reveal)).await
+    }
+
+    /// It ended well and did not say what it is asked for: a broken connection, or another program.
+    fn senseless(&self, command: &str, lacks: &str) -> anyhow::Error {
+        let output = format!("{lacks} is in its answer");
+        let container = self.container.name.clone();
+        Error::NodetoolFailed { container, command: command.to_owned(), exit_code: 0, output }.into()
     }
 
     fn failed(&self, command: &[&str], outcome: &ExecOutcome) -> anyhow::Error {

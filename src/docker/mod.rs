@@ -10,7 +10,7 @@ use anyhow::Result;
 use bollard::container::LogOutput;
 use bollard::errors::Error as EngineError;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
-use bollard::models::ContainerUpdateBody;
+use bollard::models::{ContainerUpdateBody, MountPoint};
 use bollard::query_parameters::{
     ContainerArchiveInfoOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptions,
     ListContainersOptions, LogsOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
@@ -60,6 +60,10 @@ pub struct ExecOutcome {
 impl Engine {
     pub async fn connect(socket: &Path) -> Result<Engine> {
         let shown = socket.display().to_string();
+        if std::fs::metadata(socket).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+        {
+            return Err(Error::EnginePermission { socket: shown }.into());
+        }
         let path = socket.to_string_lossy();
         let docker = Docker::connect_with_unix(&path, NO_TIMEOUT_SECONDS, API_DEFAULT_VERSION)
             .map_err(|error| unreachable(&shown, &error))?;
@@ -106,20 +110,18 @@ impl Engine {
         let running = answer(self.docker.list_containers(None::<ListContainersOptions>))
             .await
             .map_err(|error| failed("list the running containers".to_owned(), error))?;
-        let shares = |source: &Path| {
-            paths.iter().any(|path| source.starts_with(path))
-                || facts.mounts.iter().any(|mount| {
-                    let holds_one = paths.iter().any(|path| path.starts_with(&mount.host_path));
-                    holds_one && Path::new(&mount.host_path) == source
-                })
+        let holding = |mount: &&Mount| paths.iter().any(|path| path.starts_with(&mount.host_path));
+        let holding: Vec<&Mount> = facts.mounts.iter().filter(holding).collect();
+        let shares = |other: &MountPoint| {
+            // The list of containers names a volume, but not where it lies.
+            let same_volume = |mount: &&Mount| mount.volume.is_some() && mount.volume == other.name;
+            let source = Path::new(other.source.as_deref().unwrap_or_default());
+            let same_or_below = paths.iter().any(|path| source.starts_with(path))
+                || holding.iter().any(|mount| Path::new(&mount.host_path) == source);
+            other.rw.unwrap_or(true) && (same_or_below || holding.iter().any(same_volume))
         };
-        let others =
-            running.into_iter().filter(|other| other.id.as_deref() != Some(&own.id)).filter(|other| {
-                other.mounts.iter().flatten().any(|mount| {
-                    mount.rw.unwrap_or(true)
-                        && mount.source.as_deref().is_some_and(|source| shares(Path::new(source)))
-                })
-            });
+        let others = running.into_iter().filter(|other| other.id.as_deref() != Some(&own.id));
+        let others = others.filter(|other| other.mounts.iter().flatten().any(shares));
         Ok(others
             .map(|other| other.names.unwrap_or_default().join(",").trim_start_matches('/').to_owned())
             .collect())
@@ -197,20 +199,28 @@ impl Container {
             while let Some(chunk) = output.next().await {
                 match chunk.map_err(fail)? {
                     LogOutput::StdErr { message } => stderr.extend_from_slice(&message),
-                    LogOutput::StdOut { message } | LogOutput::Console { message } => {
-                        stdout.extend_from_slice(&message);
-                    }
+                    LogOutput::StdOut { message } => stdout.extend_from_slice(&message),
+                    // What is left of a frame when the connection breaks.
+                    LogOutput::Console { .. } => return Err(self.lost("its output was cut off")),
                     LogOutput::StdIn { .. } => {}
                 }
             }
         }
         let ended = answer(self.docker.inspect_exec(&exec.id)).await.map_err(fail)?;
+        // There is none as long as it runs.
+        let Some(exit_code) = ended.exit_code else {
+            return Err(self.lost("the connection was lost while it ran"));
+        };
         Ok(ExecOutcome {
-            // No code: the container was stopped or killed under the command.
-            exit_code: ended.exit_code.unwrap_or(137),
+            exit_code,
             stdout: String::from_utf8_lossy(&stdout).into_owned(),
             stderr: String::from_utf8_lossy(&stderr).into_owned(),
         })
+    }
+
+    fn lost(&self, cause: &str) -> anyhow::Error {
+        let request = format!("follow a command in container `{}`", self.name);
+        Error::EngineFailed { request, cause: cause.to_owned() }.into()
     }
 
     /// The command lines that somebody's `exec` is running in the container now.

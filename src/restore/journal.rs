@@ -46,7 +46,7 @@ pub struct Found {
     pub restart_policy: RestartPolicy,
 }
 
-/// How far it came. `docs/restore-phases.md` says what exists on disk in each.
+/// How far it came. `ARCHITECTURE.md` says what exists on disk in each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {

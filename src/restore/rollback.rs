@@ -16,7 +16,6 @@ use crate::state::NodeState;
 
 /// `state: rolled_back`.
 pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut Report) -> Result<()> {
-    report.enter("look");
     let looked = NodeState::look(&request.access.state_dir, node)?;
     let Some(journal) = looked.as_ref().map(Journal::read).transpose()?.flatten() else {
         let why = "no restore of this node is recorded in `state_dir`".to_owned();

@@ -212,17 +212,21 @@ impl FakeNode {
         tree(&self.dirs().storage)
     }
 
-    /// What clients would notice: the users' keyspaces and `system_auth`, without snapshots and incremental backups.
+    /// What clients would notice: the live tables of the users' keyspaces and `system_auth`, without their snapshots
+    /// and incremental backups.
     pub fn user_data(&self) -> Tree {
+        let container = self.world.container();
+        let node = &container.cassandra;
+        let is_users = |keyspace: &str| !keyspace.starts_with("system") || keyspace == "system_auth";
         let mut found = Tree::new();
-        for data in &self.dirs().data {
-            let below = tree(data).into_iter().filter(|(path, _)| {
-                let names: Vec<&str> = path.split('/').collect();
-                let is_live = !matches!(names.get(2), Some(&"snapshots" | &"backups"));
-                let is_users = !names[0].starts_with("system") && !names[0].starts_with('.');
-                is_live && (is_users || names[0] == "system_auth")
-            });
-            found.extend(below.map(|(path, entry)| (format!("{}/{path}", name(data)), entry)));
+        for (keyspace, table, _) in node.tables().iter().filter(|(keyspace, ..)| is_users(keyspace)) {
+            for dir in node.table_dirs(keyspace, table) {
+                let shown = dir.strip_prefix(&node.dirs.storage).expect("a directory of this node").display();
+                let live = tree(&dir).into_iter();
+                let live =
+                    live.filter(|(path, _)| !path.starts_with("snapshots") && !path.starts_with("backups"));
+                found.extend(live.map(|(path, entry)| (format!("{shown}/{path}"), entry)));
+            }
         }
         found
     }

@@ -25,6 +25,8 @@ pub enum Fault {
     LoseAnswer,
     /// It is done; the connection is closed in the middle of the answer.
     Cut,
+    /// Of an exec: its connection is closed as soon as it has begun, its command goes on and on.
+    Abandon,
     /// Nothing is done and nothing answered, until the client gives up.
     Silence,
     /// It waits at the gate before it is done.
@@ -193,12 +195,15 @@ impl Shared {
                 Some(Fault::Close) => return Ok(()),
                 Some(Fault::Silence) => return reader.read_to_end(&mut Vec::new()).map(|_| ()),
                 Some(Fault::Hold(gate)) => gate.pass(),
-                Some(Fault::LoseAnswer | Fault::Cut) | None => {}
+                Some(Fault::LoseAnswer | Fault::Cut | Fault::Abandon) | None => {}
             }
             let answer = match self.world.answer(&request) {
                 Answer::Response(response) => response.to_bytes(&request.method),
                 Answer::Exec(id) => {
                     upgrade(&mut stream)?;
+                    if matches!(fault, Some(Fault::Abandon)) {
+                        return Ok(());
+                    }
                     let input =
                         if self.world.reads_stdin(&id) { read_input(&mut reader)? } else { String::new() };
                     let (stdout, stderr) = self.world.run_exec(&id, &input);
