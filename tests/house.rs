@@ -39,7 +39,7 @@ fn offenders(words: &[&str], allowed: &[&str]) -> Vec<String> {
 
 #[test]
 fn only_docker_speaks_to_the_engine() {
-    assert_eq!(offenders(&["bollard::", "hyper::"], &["docker/"]), [""; 0]);
+    assert_eq!(offenders(&["hyper::", "UnixStream"], &["docker/"]), [""; 0]);
 }
 
 #[test]

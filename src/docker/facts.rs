@@ -2,11 +2,8 @@
 
 use std::collections::HashMap;
 
-use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, MountPoint, RestartPolicy as EnginePolicy,
-    RestartPolicyNameEnum,
-};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// What `inspect` said at one moment.
 #[derive(Debug, Clone)]
@@ -75,30 +72,84 @@ pub struct Mount {
     pub container_path: String,
 }
 
+/// What is read of `GET /containers/{id}/json`; whatever an Engine leaves out is as good as empty.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Inspected {
+    pub id: String,
+    pub name: String,
+    pub config: Config,
+    state: State,
+    host_config: HostConfig,
+    mounts: Option<Vec<MountPoint>>,
+    #[serde(rename = "ExecIDs")]
+    exec_ids: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Config {
+    pub image: String,
+    env: Option<Vec<String>>,
+    labels: Option<HashMap<String, String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct State {
+    status: String,
+    running: bool,
+    pid: i64,
+    exit_code: i64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct HostConfig {
+    restart_policy: EnginePolicy,
+    auto_remove: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct EnginePolicy {
+    name: String,
+    maximum_retry_count: i64,
+}
+
+/// A mount as `inspect` and the list of containers have it; the list leaves out where a volume lies.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct MountPoint {
+    #[serde(rename = "Type")]
+    kind: String,
+    pub name: Option<String>,
+    driver: Option<String>,
+    pub source: String,
+    destination: String,
+    #[serde(rename = "RW")]
+    pub writable: Option<bool>,
+}
+
 impl Facts {
-    pub(super) fn of(found: ContainerInspectResponse) -> Facts {
-        let state = found.state.unwrap_or_default();
-        let host = found.host_config.unwrap_or_default();
-        let config = found.config.unwrap_or_default();
-        let env = config.env.unwrap_or_default();
+    pub(super) fn of(found: Inspected) -> Facts {
+        let env = found.config.env.unwrap_or_default();
         let env = env.iter().filter_map(|pair| pair.split_once('='));
         Facts {
-            run_state: match state.status {
-                Some(ContainerStateStatusEnum::CREATED) => RunState::Created,
-                Some(ContainerStateStatusEnum::PAUSED) => RunState::Paused,
-                Some(ContainerStateStatusEnum::RESTARTING) => RunState::Restarting,
-                Some(ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::STOPPING) => {
-                    RunState::Running
-                }
-                _ if state.running == Some(true) => RunState::Running,
+            run_state: match found.state.status.as_str() {
+                "created" => RunState::Created,
+                "paused" => RunState::Paused,
+                "restarting" => RunState::Restarting,
+                "running" | "stopping" => RunState::Running,
+                _ if found.state.running => RunState::Running,
                 _ => RunState::Exited,
             },
-            pid: state.pid.unwrap_or(0),
-            exit_code: state.exit_code.unwrap_or(0),
-            restart_policy: RestartPolicy::of(host.restart_policy),
-            auto_remove: host.auto_remove.unwrap_or(false),
+            pid: found.state.pid,
+            exit_code: found.state.exit_code,
+            restart_policy: RestartPolicy::of(found.host_config.restart_policy),
+            auto_remove: found.host_config.auto_remove,
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-            labels: config.labels.unwrap_or_default(),
+            labels: found.config.labels.unwrap_or_default(),
             mounts: found.mounts.unwrap_or_default().into_iter().map(Mount::of).collect(),
             exec_ids: found.exec_ids.unwrap_or_default(),
         }
@@ -108,32 +159,23 @@ impl Facts {
 impl Mount {
     fn of(mount: MountPoint) -> Mount {
         Mount {
-            kind: mount.typ.unwrap_or_default(),
-            volume: mount.name,
+            kind: mount.kind,
+            volume: mount.name.filter(|name| !name.is_empty()),
             driver: mount.driver,
-            host_path: mount.source.unwrap_or_default(),
-            container_path: mount.destination.unwrap_or_default(),
+            host_path: mount.source,
+            container_path: mount.destination,
         }
     }
 }
 
 impl RestartPolicy {
-    fn of(policy: Option<EnginePolicy>) -> RestartPolicy {
-        let policy = policy.unwrap_or_default();
-        let name = policy.name.map(|name| name.to_string()).filter(|name| !name.is_empty());
-        RestartPolicy {
-            name: name.unwrap_or_else(|| "no".to_owned()),
-            maximum_retry_count: policy.maximum_retry_count.unwrap_or(0),
-        }
+    fn of(policy: EnginePolicy) -> RestartPolicy {
+        let name = if policy.name.is_empty() { "no".to_owned() } else { policy.name };
+        RestartPolicy { name, maximum_retry_count: policy.maximum_retry_count }
     }
 
-    pub(super) fn to_engine(&self) -> EnginePolicy {
-        let name = match self.name.as_str() {
-            "always" => RestartPolicyNameEnum::ALWAYS,
-            "unless-stopped" => RestartPolicyNameEnum::UNLESS_STOPPED,
-            "on-failure" => RestartPolicyNameEnum::ON_FAILURE,
-            _ => RestartPolicyNameEnum::NO,
-        };
-        EnginePolicy { name: Some(name), maximum_retry_count: Some(self.maximum_retry_count) }
+    /// As `POST /containers/{id}/update` wants it.
+    pub(super) fn to_update(&self) -> Value {
+        json!({"RestartPolicy": {"Name": self.name, "MaximumRetryCount": self.maximum_retry_count}})
     }
 }

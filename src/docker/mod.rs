@@ -1,42 +1,42 @@
 //! One container, through the Engine's API on a Unix socket: the only place that speaks Docker.
 
 mod facts;
+mod http;
+mod stream;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use bollard::container::LogOutput;
-use bollard::errors::Error as EngineError;
-use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
-use bollard::models::{ContainerUpdateBody, MountPoint};
-use bollard::query_parameters::{
-    ContainerArchiveInfoOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptions,
-    ListContainersOptions, LogsOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
-};
-use bollard::{API_DEFAULT_VERSION, Docker};
-use futures_util::{StreamExt, TryStreamExt};
-use tokio::io::AsyncWriteExt;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hyper::Method;
+use hyper::header::HeaderMap;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 pub use self::facts::{Facts, Mount, RestartPolicy, RunState};
+use self::facts::{Inspected, MountPoint};
+use self::http::{Client, Failure, encoded};
 use crate::error::Error;
 use crate::task::finally;
 
 /// A question to the Engine is answered within this; a stop, an exec or a wait is never cut short by us.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longer than any repair: bollard wants a number.
-const NO_TIMEOUT_SECONDS: u64 = 30 * 24 * 3600;
 
 #[derive(Debug, Clone)]
 pub struct Engine {
-    docker: Docker,
+    client: Client,
 }
 
 /// A container, held by its id: a name may pass to another one while we work.
 #[derive(Debug, Clone)]
 pub struct Container {
-    docker: Docker,
+    client: Client,
     pub id: String,
     pub name: String,
     pub image: String,
@@ -57,45 +57,90 @@ pub struct ExecOutcome {
     pub stderr: String,
 }
 
+/// One of `GET /containers/json`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Listed {
+    id: String,
+    names: Vec<String>,
+    mounts: Vec<MountPoint>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Volume {
+    options: Option<HashMap<String, String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ExecId {
+    id: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct ExecState {
+    running: bool,
+    exit_code: Option<i64>,
+    process_config: Process,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Process {
+    entrypoint: String,
+    arguments: Option<Vec<String>>,
+}
+
+/// The header `X-Docker-Container-Path-Stat`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PathStat {
+    mode: u32,
+    link_target: String,
+}
+
 impl Engine {
     pub async fn connect(socket: &Path) -> Result<Engine> {
         let shown = socket.display().to_string();
-        if std::fs::metadata(socket).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
-        {
-            return Err(Error::EnginePermission { socket: shown }.into());
+        match answer(Client::connect(socket)).await {
+            Ok(client) => Ok(Engine { client }),
+            Err(Failure::Connect(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                Err(Error::EnginePermission { socket: shown }.into())
+            }
+            Err(Failure::Connect(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(Error::EngineUnreachable { socket: shown, cause: "no such socket".to_owned() }.into())
+            }
+            Err(failure) => {
+                Err(Error::EngineUnreachable { socket: shown, cause: failure.to_string() }.into())
+            }
         }
-        let path = socket.to_string_lossy();
-        let docker = Docker::connect_with_unix(&path, NO_TIMEOUT_SECONDS, API_DEFAULT_VERSION)
-            .map_err(|error| unreachable(&shown, &error))?;
-        let docker =
-            answer(docker.negotiate_version()).await.map_err(|error| match std::fs::metadata(socket) {
-                Ok(_) if permission_denied(&error) => Error::EnginePermission { socket: shown.clone() },
-                _ => unreachable(&shown, &error),
-            })?;
-        Ok(Engine { docker })
     }
 
     pub async fn container(&self, name: &str) -> Result<Container> {
-        let found = match answer(self.docker.inspect_container(name, None::<InspectContainerOptions>)).await {
+        let path = format!("/containers/{}/json", encoded(name));
+        let found: Inspected = match answer(self.client.json(Method::GET, &path, None)).await {
             Ok(found) => found,
-            Err(error) if status(&error) == Some(404) => {
+            Err(failure) if failure.code() == Some(404) => {
                 return Err(Error::ContainerAbsent { container: name.to_owned() }.into());
             }
-            Err(error) => return Err(failed(format!("inspect container `{name}`"), error)),
+            Err(failure) => return Err(failed(format!("inspect container `{name}`"), &failure)),
         };
         Ok(Container {
-            docker: self.docker.clone(),
-            id: found.id.unwrap_or_default(),
-            name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
-            image: found.config.and_then(|config| config.image).unwrap_or_default(),
+            client: self.client.clone(),
+            id: found.id,
+            name: found.name.trim_start_matches('/').to_owned(),
+            image: found.config.image,
         })
     }
 
     /// Whether a local volume is an ordinary directory of this host, without mount options.
     pub async fn volume_is_plain(&self, name: &str) -> Result<bool> {
-        let volume = answer(self.docker.inspect_volume(name)).await;
-        let volume = volume.map_err(|error| failed(format!("inspect volume `{name}`"), error))?;
-        Ok(volume.options.is_empty())
+        let path = format!("/volumes/{}", encoded(name));
+        let volume = answer(self.client.json::<Volume>(Method::GET, &path, None)).await;
+        let volume = volume.map_err(|failure| failed(format!("inspect volume `{name}`"), &failure))?;
+        Ok(volume.options.unwrap_or_default().is_empty())
     }
 
     /// The names of the other running containers that can write into one of these host directories: they have
@@ -107,57 +152,49 @@ impl Engine {
         facts: &Facts,
         paths: &[&Path],
     ) -> Result<Vec<String>> {
-        let running = answer(self.docker.list_containers(None::<ListContainersOptions>))
-            .await
-            .map_err(|error| failed("list the running containers".to_owned(), error))?;
+        let running = answer(self.client.json::<Vec<Listed>>(Method::GET, "/containers/json", None)).await;
+        let running =
+            running.map_err(|failure| failed("list the running containers".to_owned(), &failure))?;
         let holding = |mount: &&Mount| paths.iter().any(|path| path.starts_with(&mount.host_path));
         let holding: Vec<&Mount> = facts.mounts.iter().filter(holding).collect();
         let shares = |other: &MountPoint| {
             // The list of containers names a volume, but not where it lies.
             let same_volume = |mount: &&Mount| mount.volume.is_some() && mount.volume == other.name;
-            let source = Path::new(other.source.as_deref().unwrap_or_default());
+            let source = Path::new(&other.source);
             let same_or_below = paths.iter().any(|path| source.starts_with(path))
                 || holding.iter().any(|mount| Path::new(&mount.host_path) == source);
-            other.rw.unwrap_or(true) && (same_or_below || holding.iter().any(same_volume))
+            other.writable.unwrap_or(true) && (same_or_below || holding.iter().any(same_volume))
         };
-        let others = running.into_iter().filter(|other| other.id.as_deref() != Some(&own.id));
-        let others = others.filter(|other| other.mounts.iter().flatten().any(shares));
-        Ok(others
-            .map(|other| other.names.unwrap_or_default().join(",").trim_start_matches('/').to_owned())
-            .collect())
+        let others = running.into_iter().filter(|other| other.id != own.id);
+        let others = others.filter(|other| other.mounts.iter().any(shares));
+        Ok(others.map(|other| other.names.join(",").trim_start_matches('/').to_owned()).collect())
     }
 }
 
 impl Container {
     pub async fn inspect(&self) -> Result<Facts> {
-        let found = answer(self.docker.inspect_container(&self.id, None::<InspectContainerOptions>)).await;
-        found.map(Facts::of).map_err(|error| self.failed("inspect", error))
+        self.ask("inspect", Method::GET, "/json", None).await.map(Facts::of)
     }
 
     /// Returns once the Engine has started it; whether Cassandra is ready is another question.
     pub async fn start(&self) -> Result<()> {
-        let started = self.docker.start_container(&self.id, None::<StartContainerOptions>).await;
-        started.map_err(|error| self.failed("start", error))
+        self.order("start", "/start").await
     }
 
     /// Asks Cassandra to stop and waits until it has; Docker kills it after `timeout`.
     pub async fn stop(&self, timeout: Duration) -> Result<Facts> {
-        let seconds = i32::try_from(timeout.as_secs()).unwrap_or(i32::MAX);
-        let options = StopContainerOptionsBuilder::default().t(seconds).build();
-        let stopped = self.docker.stop_container(&self.id, Some(options)).await;
-        stopped.map_err(|error| self.failed("stop", error))?;
+        let seconds = timeout.as_secs();
+        self.order("stop", &format!("/stop?t={seconds}")).await?;
         let facts = self.inspect().await?;
         if facts.run_state.is_up() {
-            let (container, seconds) = (self.name.clone(), timeout.as_secs());
-            return Err(Error::StopTimedOut { container, seconds }.into());
+            return Err(Error::StopTimedOut { container: self.name.clone(), seconds }.into());
         }
         Ok(facts)
     }
 
     pub async fn set_restart_policy(&self, policy: &RestartPolicy) -> Result<()> {
-        let update = ContainerUpdateBody { restart_policy: Some(policy.to_engine()), ..Default::default() };
-        let updated = answer(self.docker.update_container(&self.id, update)).await;
-        updated.map_err(|error| self.failed("set the restart policy of", error))
+        let what = "set the restart policy of";
+        self.ask::<Value>(what, Method::POST, "/update", Some(policy.to_update())).await.map(|_| ())
     }
 
     /// Does work with the container running, started for it where it was not, and stopped again after that.
@@ -179,43 +216,31 @@ impl Container {
 
     /// Runs a command in the container, with `input` on its standard input, until it ends.
     pub async fn exec(&self, command: &[&str], input: Option<&str>) -> Result<ExecOutcome> {
-        let fail = |error| self.failed("run a command in", error);
-        let options = CreateExecOptions {
-            attach_stdin: Some(input.is_some()),
-            attach_stdout: Some(true),
-            attach_stderr: Some(true),
-            cmd: Some(command.to_vec()),
-            ..Default::default()
-        };
-        let exec = answer(self.docker.create_exec(&self.id, options)).await.map_err(fail)?;
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let started = self.docker.start_exec(&exec.id, None::<StartExecOptions>).await.map_err(fail)?;
-        if let StartExecResults::Attached { mut output, input: mut stdin } = started {
-            if let Some(text) = input {
-                // A command that ends without reading it is not an error of ours: its exit code tells.
-                let _ = stdin.write_all(text.as_bytes()).await;
-                let _ = stdin.shutdown().await;
-            }
-            while let Some(chunk) = output.next().await {
-                match chunk.map_err(fail)? {
-                    LogOutput::StdErr { message } => stderr.extend_from_slice(&message),
-                    LogOutput::StdOut { message } => stdout.extend_from_slice(&message),
-                    // What is left of a frame when the connection breaks.
-                    LogOutput::Console { .. } => return Err(self.lost("its output was cut off")),
-                    LogOutput::StdIn { .. } => {}
-                }
-            }
+        let what = "run a command in";
+        let options = json!({
+            "AttachStdin": input.is_some(), "AttachStdout": true, "AttachStderr": true, "Cmd": command,
+        });
+        let exec: ExecId = self.ask(what, Method::POST, "/exec", Some(options)).await?;
+        let start = format!("/exec/{}/start", exec.id);
+        let started = answer(self.client.upgrade(&start, json!({"Detach": false, "Tty": false}))).await;
+        let (mut output, mut stdin) =
+            tokio::io::split(started.map_err(|failure| self.failed(what, &failure))?);
+        if let Some(text) = input {
+            // A command that ends without reading it is not an error of ours: its exit code tells.
+            let _ = stdin.write_all(text.as_bytes()).await;
+            let _ = stdin.shutdown().await;
         }
-        let ended = answer(self.docker.inspect_exec(&exec.id)).await.map_err(fail)?;
+        let mut frames = Vec::new();
+        let read = output.read_to_end(&mut frames).await;
+        read.map_err(|error| self.lost(&error.to_string()))?;
+        let Some((stdout, stderr)) = stream::split(&frames) else {
+            return Err(self.lost("its output was cut off"));
+        };
         // There is none as long as it runs.
-        let Some(exit_code) = ended.exit_code else {
+        let Some(exit_code) = self.exec_state(&exec.id).await?.and_then(|exec| exec.exit_code) else {
             return Err(self.lost("the connection was lost while it ran"));
         };
-        Ok(ExecOutcome {
-            exit_code,
-            stdout: String::from_utf8_lossy(&stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
-        })
+        Ok(ExecOutcome { exit_code, stdout, stderr })
     }
 
     fn lost(&self, cause: &str) -> anyhow::Error {
@@ -223,21 +248,22 @@ impl Container {
         Error::EngineFailed { request, cause: cause.to_owned() }.into()
     }
 
+    /// `None` where the Engine has forgotten it.
+    async fn exec_state(&self, id: &str) -> Result<Option<ExecState>> {
+        match answer(self.client.json(Method::GET, &format!("/exec/{id}/json"), None)).await {
+            Ok(exec) => Ok(Some(exec)),
+            Err(failure) if failure.code() == Some(404) => Ok(None),
+            Err(failure) => Err(self.failed("look at a command in", &failure)),
+        }
+    }
+
     /// The command lines that somebody's `exec` is running in the container now.
     pub async fn running_commands(&self) -> Result<Vec<String>> {
         let mut commands = Vec::new();
         for id in self.inspect().await?.exec_ids {
-            let exec = match answer(self.docker.inspect_exec(&id)).await {
-                Ok(exec) => exec,
-                // It ended in between.
-                Err(error) if status(&error) == Some(404) => continue,
-                Err(error) => return Err(self.failed("look at a command in", error)),
-            };
-            if exec.running == Some(true)
-                && let Some(process) = exec.process_config
-            {
-                let arguments = process.arguments.unwrap_or_default().join(" ");
-                commands.push(format!("{} {arguments}", process.entrypoint.unwrap_or_default()));
+            if let Some(exec) = self.exec_state(&id).await?.filter(|exec| exec.running) {
+                let arguments = exec.process_config.arguments.unwrap_or_default().join(" ");
+                commands.push(format!("{} {arguments}", exec.process_config.entrypoint));
             }
         }
         Ok(commands)
@@ -245,28 +271,33 @@ impl Container {
 
     /// What a path inside is, also while the container is stopped; `None` where nothing is there.
     pub async fn stat(&self, path: &str) -> Result<Option<PathInside>> {
-        let options = ContainerArchiveInfoOptionsBuilder::default().path(path).build();
-        match answer(self.docker.get_container_archive_info(&self.id, Some(options))).await {
-            // Go's os.ModeSymlink; an ordinary file has an empty target.
-            Ok(stat) if stat.file_mode & (1 << 27) != 0 => {
-                Ok(Some(PathInside::Symlink { target: stat.link_target }))
-            }
-            Ok(_) => Ok(Some(PathInside::Other)),
-            Err(error) if status(&error) == Some(404) => Ok(None),
-            Err(error) => Err(self.failed(&format!("look at `{path}` in"), error)),
-        }
+        let what = format!("look at `{path}` in");
+        let headers = match answer(self.client.head(&self.path_inside(path))).await {
+            Ok(headers) => headers,
+            Err(failure) if failure.code() == Some(404) => return Ok(None),
+            Err(failure) => return Err(self.failed(&what, &failure)),
+        };
+        let Some(stat) = path_stat(&headers) else {
+            return Err(self.failed(&what, &Failure::Broken("its answer makes no sense".to_owned())));
+        };
+        // Go's os.ModeSymlink.
+        let is_symlink = stat.mode & (1 << 27) != 0;
+        Ok(Some(if is_symlink {
+            PathInside::Symlink { target: stat.link_target }
+        } else {
+            PathInside::Other
+        }))
     }
 
-    /// The content of a file inside, also while the container is stopped; `None` where nothing is there.
+    /// The content of a file inside, also while the container is stopped; `None` where nothing is there. A
+    /// symlink is not followed.
     pub async fn read_file(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
-        let download = self.docker.download_from_container(&self.id, Some(options));
-        let packed = match answer(download.map_ok(|bytes| bytes.to_vec()).try_concat()).await {
+        let packed = match answer(self.client.bytes(Method::GET, &self.path_inside(path), None)).await {
             Ok(packed) => packed,
-            Err(error) if status(&error) == Some(404) => return Ok(None),
-            Err(error) => return Err(self.failed(&format!("read `{path}` in"), error)),
+            Err(failure) if failure.code() == Some(404) => return Ok(None),
+            Err(failure) => return Err(self.failed(&format!("read `{path}` in"), &failure)),
         };
-        let mut archive = tar::Archive::new(packed.as_slice());
+        let mut archive = tar::Archive::new(&packed[..]);
         for entry in archive.entries()? {
             let mut entry = entry?;
             if entry.header().entry_type().is_file() {
@@ -280,61 +311,57 @@ impl Container {
 
     /// The end of the container's log, for a message about a node that died; empty where it cannot be had.
     pub async fn last_log_lines(&self, lines: usize) -> String {
-        let options =
-            LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&lines.to_string()).build();
-        let log = self.docker.logs(&self.id, Some(options));
-        let joined = log.try_fold(String::new(), async |text, line| Ok(text + &line.to_string()));
-        answer(joined).await.unwrap_or_default()
+        let path = self.path(&format!("/logs?stdout=1&stderr=1&tail={lines}"));
+        let log = answer(self.client.bytes(Method::GET, &path, None)).await.unwrap_or_default();
+        match stream::split(&log) {
+            Some((stdout, stderr)) => stdout + &stderr,
+            // With a terminal there are no frames.
+            None => String::from_utf8_lossy(&log).into_owned(),
+        }
     }
 
-    fn failed(&self, request: &str, error: EngineError) -> anyhow::Error {
-        failed(format!("{request} container `{}`", self.name), error)
+    fn path(&self, below: &str) -> String {
+        format!("/containers/{}{below}", self.id)
     }
+
+    fn path_inside(&self, path: &str) -> String {
+        self.path(&format!("/archive?path={}", encoded(path)))
+    }
+
+    /// A request that the Engine answers at once.
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        method: Method,
+        below: &str,
+        body: Option<Value>,
+    ) -> Result<T> {
+        let answered = answer(self.client.json(method, &self.path(below), body)).await;
+        answered.map_err(|failure| self.failed(what, &failure))
+    }
+
+    /// A request that takes the time it needs.
+    async fn order(&self, what: &str, below: &str) -> Result<()> {
+        let done = self.client.bytes(Method::POST, &self.path(below), None).await;
+        done.map(|_| ()).map_err(|failure| self.failed(what, &failure))
+    }
+
+    fn failed(&self, request: &str, failure: &Failure) -> anyhow::Error {
+        failed(format!("{request} container `{}`", self.name), failure)
+    }
+}
+
+fn path_stat(headers: &HeaderMap) -> Option<PathStat> {
+    let encoded = headers.get("X-Docker-Container-Path-Stat")?;
+    serde_json::from_slice(&BASE64_STANDARD.decode(encoded).ok()?).ok()
 }
 
 /// Bounds what the Engine answers at once; what takes its own time is not asked through this.
-async fn answer<T>(request: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
-    tokio::time::timeout(ANSWER_TIMEOUT, request).await.unwrap_or(Err(EngineError::RequestTimeoutError))
+async fn answer<T>(request: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let timed_out = Failure::Timeout(ANSWER_TIMEOUT.as_secs());
+    tokio::time::timeout(ANSWER_TIMEOUT, request).await.unwrap_or(Err(timed_out))
 }
 
-fn status(error: &EngineError) -> Option<u16> {
-    match error {
-        EngineError::DockerResponseServerError { status_code, .. } => Some(*status_code),
-        _ => None,
-    }
-}
-
-fn failed(request: String, error: EngineError) -> anyhow::Error {
-    Error::EngineFailed { request, cause: cause(&error) }.into()
-}
-
-fn unreachable(socket: &str, error: &EngineError) -> Error {
-    Error::EngineUnreachable { socket: socket.to_owned(), cause: cause(error) }
-}
-
-/// The innermost reason: hyper wraps "connection refused" in words that name no thing.
-fn cause(error: &EngineError) -> String {
-    match error {
-        EngineError::DockerResponseServerError { message, .. } => message.trim().to_owned(),
-        EngineError::SocketNotFoundError(_) => "no such socket".to_owned(),
-        EngineError::RequestTimeoutError => format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()),
-        other => {
-            let mut innermost: &dyn std::error::Error = other;
-            while let Some(source) = innermost.source() {
-                innermost = source;
-            }
-            innermost.to_string()
-        }
-    }
-}
-
-fn permission_denied(error: &EngineError) -> bool {
-    let mut next: Option<&dyn std::error::Error> = Some(error);
-    while let Some(cause) = next {
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            return io.kind() == std::io::ErrorKind::PermissionDenied;
-        }
-        next = cause.source();
-    }
-    false
+fn failed(request: String, failure: &Failure) -> anyhow::Error {
+    Error::EngineFailed { request, cause: failure.to_string() }.into()
 }
