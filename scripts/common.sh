@@ -4,15 +4,17 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=$root/.cache # the only folder that the set-up writes to
 # On every image made here, and so on every container started from one; volumes and networks must be given it.
-export label=org.cassandra-backup.project
+# shellcheck disable=SC2034 # for those that source this
+label=org.cassandra-backup.project
 
 mkdir -p "$cache"
 export PATH=$cache/venv/bin:$cache/rust/cargo/bin:$PATH
 if [[ -d $cache/rust ]]; then
     export CARGO_HOME=$cache/rust/cargo RUSTUP_HOME=$cache/rust/rustup
 fi
-# What Ansible and Molecule leave lying about goes there too, not to the home directory or the work tree.
-export VIRTUAL_ENV=$cache/venv ANSIBLE_HOME=$cache/ansible ANSIBLE_REMOTE_TMP=$cache/ansible/tmp
+# What Ansible, Molecule and Go leave lying about goes there too, not to the home directory or the work tree.
+export VIRTUAL_ENV=$cache/venv ANSIBLE_HOME=$cache/ansible
+export GOPATH=$cache/go GOCACHE=$cache/go/cache GOFLAGS="-modcacherw -buildvcs=false"
 
 say() { echo "${0##*/}: $*"; }
 die() { say "$*" >&2; exit 1; }
