@@ -23,13 +23,11 @@ impl Restore<'_> {
         let (node, access) = (self.node, &self.request.access);
         self.journal.was_started = true;
         self.journal.enter(&self.state, Phase::Starting)?;
+        report.changed = true;
         node.container.start().await?;
-        report.leaves_container("running");
+        report.leaves_container(RunState::Running.word());
         node.wait_for_clients(access.wait_timeout).await?;
-        if let Some(stopped) = self.journal.stopped_unix_ms {
-            let downtime = Duration::from_millis(now_unix_ms().saturating_sub(stopped));
-            report.downtime_seconds = Some(downtime.as_secs_f64());
-        }
+        self.tell_downtime(report);
         report.enter("check");
         let nodetool = Nodetool::find(&node.container, access).await?;
         let identity = node.wait_until_normal(&nodetool, access.wait_timeout).await?;
@@ -41,25 +39,54 @@ impl Restore<'_> {
         self.state.remember(node, &identity)
     }
 
+    /// From when Cassandra was asked to stop until clients can connect again.
+    pub(super) fn tell_downtime(&self, report: &mut Report) {
+        if let Some(stopped) = self.journal.stopped_unix_ms {
+            let downtime = Duration::from_millis(now_unix_ms().saturating_sub(stopped));
+            report.downtime_seconds = Some(downtime.as_secs_f64());
+        }
+    }
+
+    /// How things stand once nothing rolls back by itself any more.
+    pub(super) fn stand_committed(&self, report: &mut Report) {
+        let kept = if self.journal.previous_removed { "" } else { "; the previous data is kept" };
+        report.standing = format!("{}{kept}", self.in_place());
+    }
+
+    fn in_place(&self) -> String {
+        format!("The archive's data is in place and container `{}` is running", self.node.container.name)
+    }
+
     /// After the commit: the restart policy, repair, and what becomes of the previous data.
     pub(super) async fn finish(&mut self, manifest: &Manifest, report: &mut Report) -> Result<()> {
         report.enter("finish");
+        self.stand_committed(report);
         let container = &self.node.container;
-        report.standing = format!(
-            "The archive's data is in place and container `{}` is running; the previous data is kept",
-            container.name
-        );
         let found = self.journal.found.clone();
-        if container.inspect().await?.restart_policy != found.restart_policy {
+        let facts = container.inspect().await?;
+        if facts.restart_policy != found.restart_policy {
             container.set_restart_policy(&found.restart_policy).await?;
+            report.changed = true;
+        }
+        if !facts.run_state.is_up() {
+            // Somebody stopped it since it was started.
+            container.start().await?;
+            report.changed = true;
+            report.leaves_container(RunState::Running.word());
+            self.node.wait_for_clients(self.request.access.wait_timeout).await?;
         }
         report.enter("repair");
         if let Err(error) = self.repair(manifest).await {
             interrupt::check()?;
             return Err(Error::RepairFailed { cause: tell(&error).message }.into());
         }
-        report.enter("finish");
+        report.changed = true;
+        report.enter("tidy");
         if !self.request.keep_previous {
+            // Known before it is begun: a part of the data is no way back.
+            self.journal.previous_removed = true;
+            self.journal.enter(&self.state, Phase::Started)?;
+            report.standing = self.in_place();
             self.swap.remove(PREVIOUS)?;
             self.swap.remove(UNDONE)?;
         }
@@ -68,8 +95,8 @@ impl Restore<'_> {
             && !found.run_state.is_up()
             && found.run_state != RunState::Created
         {
-            container.stop(self.request.access.stop_timeout).await?;
-            report.leaves_container("stopped");
+            let stopped = container.stop(self.request.access.stop_timeout).await?;
+            report.leaves_container(stopped.run_state.word());
         }
         self.journal.enter(&self.state, Phase::Restored)
     }

@@ -31,6 +31,12 @@ pub struct Journal {
     pub was_started: bool,
     /// When the node was asked to stop; none where it was found stopped.
     pub stopped_unix_ms: Option<u64>,
+    /// Its removal was begun: what is still there is a part.
+    #[serde(default)]
+    pub previous_removed: bool,
+    /// The restore before this one, as long as its way back is there: until this one touches the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<Box<Journal>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,8 +118,9 @@ impl Journal {
 
     /// Writes what comes next; when it returns, it survives a power cut.
     pub fn enter(&mut self, state: &NodeState, phase: Phase) -> Result<()> {
-        self.phase = phase;
-        state.write(NAME, self)
+        let before = std::mem::replace(&mut self.phase, phase);
+        // What follows from a phase is not done where it could not be written.
+        state.write(NAME, self).inspect_err(|_| self.phase = before)
     }
 
     /// A node in the middle of a restore is neither started nor backed up.

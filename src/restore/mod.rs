@@ -13,7 +13,7 @@ pub mod swap;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use crate::ansible::request::{RestoreRequest, RestoreState, Source};
@@ -66,7 +66,14 @@ async fn forward(
     report.backup = Some(json!(archive.backup()?));
     let looked = NodeState::look(&request.access.state_dir, node)?;
     let journal = looked.as_ref().map(Journal::read).transpose()?.flatten();
-    let from = reached(journal.as_ref(), &archive)?;
+    let from = match reached(journal.as_ref(), &archive) {
+        Err(unfinished) if !request.mode.check => {
+            // It may be another run that is at it just now.
+            NodeState::enter(&request.access.state_dir, node)?;
+            return Err(unfinished);
+        }
+        from => from?,
+    };
     if from.is_some_and(|phase| has_reached(phase, request.state)) {
         report.msg =
             format!("the restore of `{}` is {} already", archive.path().display(), state_word(request.state));
@@ -76,7 +83,8 @@ async fn forward(
     }
     if !from.is_some_and(Phase::touches_the_node) {
         report.enter("preflight");
-        let found = preflight::find(engine, node, &request.access).await?;
+        let mut found = preflight::find(engine, node, &request.access).await?;
+        found.is_staged = from.is_some();
         let verdict = plan::judge(&found, archive.path(), archive.manifest(), archive.toc(), request.force);
         report.warnings.extend(verdict.warnings);
         if !verdict.refusals.is_empty() {
@@ -91,8 +99,11 @@ async fn forward(
     // Under the lock now: another run may have ended since the first look.
     let journal = Journal::read(&state)?;
     let journal = match (reached(journal.as_ref(), &archive)?, journal) {
+        (now, _) if now != from => {
+            return Err(Error::Busy { holder: "a run that has ended just now".to_owned() }.into());
+        }
         (Some(_), Some(journal)) => journal,
-        _ => begin(node, &archive)?,
+        (_, before) => begin(node, &archive, before)?,
     };
     report.changed = false;
     let mut restore = Restore { request, node, state, journal, swap: Swap::open(node)? };
@@ -146,7 +157,7 @@ fn tell_plan(request: &RestoreRequest, node: &Node, archive: &Archive, report: &
     });
 }
 
-fn begin(node: &Node, archive: &Archive) -> Result<Journal> {
+fn begin(node: &Node, archive: &Archive, before: Option<Journal>) -> Result<Journal> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("no random number")?;
     Ok(Journal {
@@ -159,6 +170,11 @@ fn begin(node: &Node, archive: &Archive) -> Result<Journal> {
         begun: SystemTime::now(),
         was_started: false,
         stopped_unix_ms: None,
+        previous_removed: false,
+        earlier: before.and_then(|before| match before.phase {
+            Phase::Restored => Some(Box::new(Journal { earlier: None, ..before })),
+            _ => before.earlier,
+        }),
     })
 }
 
@@ -182,6 +198,11 @@ impl Restore<'_> {
         if goal > RestoreState::Staged && self.journal.phase < Phase::Started {
             let moved = self.swap_and_start(goal, &manifest, report).await;
             if let Err(error) = moved {
+                // Once it is committed, clients may have written.
+                if self.journal.phase == Phase::Started {
+                    self.stand_committed(report);
+                    return Err(error);
+                }
                 return Err(self.undo(error, report).await);
             }
         }
@@ -211,13 +232,23 @@ impl Restore<'_> {
         });
         if let Err(error) = staged.await {
             self.swap.tidy()?;
-            self.journal.enter(&self.state, Phase::RolledBack)?;
+            self.forget_staging()?;
             return Err(error);
         }
         self.journal.enter(&self.state, Phase::Staged)?;
         report.changed = true;
         interrupt::check()?;
         Ok(())
+    }
+
+    /// Nothing was touched: the last restore is again the one before, which can still be rolled back.
+    fn forget_staging(&mut self) -> Result<()> {
+        let Some(earlier) = self.journal.earlier.take() else {
+            return self.journal.enter(&self.state, Phase::RolledBack);
+        };
+        self.swap.mark(&earlier.run_id)?;
+        self.journal = *earlier;
+        self.journal.enter(&self.state, self.journal.phase)
     }
 
     async fn swap_and_start(
@@ -247,6 +278,12 @@ impl Restore<'_> {
         }
         // The way back from an earlier restore ends here: this one makes a way back of its own.
         self.swap.check_mark(&self.journal.run_id)?;
+        if !self.swap.holds_identity(STAGED)? {
+            bail!("what was unpacked of `{}` is not there any more", self.journal.archive.path.display());
+        }
+        if self.journal.earlier.take().is_some() {
+            self.journal.enter(&self.state, Phase::Staged)?;
+        }
         self.swap.clear(PREVIOUS)?;
         self.swap.remove(swap::UNDONE)?;
         self.journal.enter(&self.state, Phase::SettingAside)?;
@@ -260,7 +297,7 @@ impl Restore<'_> {
         self.journal.enter(&self.state, Phase::MovingIn)?;
         self.swap.move_in(STAGED)?;
         self.journal.enter(&self.state, Phase::Swapped)?;
-        report.leaves_container("stopped");
+        report.leaves_container(RunState::Exited.word());
         Ok(())
     }
 
@@ -304,10 +341,7 @@ impl Restore<'_> {
     async fn make_sure_it_is_stopped(&self) -> Result<()> {
         let container = &self.node.container;
         if container.inspect().await?.run_state.is_up() {
-            anyhow::bail!(
-                "container `{}` was started by somebody else in the middle of the restore",
-                container.name
-            );
+            bail!("container `{}` was started by somebody else in the middle of the restore", container.name);
         }
         Ok(())
     }
@@ -316,7 +350,8 @@ impl Restore<'_> {
     fn blocker_words(&self) -> String {
         format!(
             "This node is being restored from {} (run {}).\nNo Cassandra starts while this file is here. \
-             Do not remove it: run the same restore again, or cassandra_restore with state: rolled_back.\n",
+             Do not remove it: the Ansible module cassandra_restore with state: rolled_back puts the previous data \
+             back.\n",
             self.journal.archive.path.display(),
             self.journal.run_id
         )

@@ -20,6 +20,8 @@ pub struct Findings {
     /// Volumes that are only there while a container has them mounted.
     pub passing_volumes: Vec<String>,
     pub data: Vec<DataDirectory>,
+    /// The archive's files are unpacked already: their space is taken.
+    pub is_staged: bool,
 }
 
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct DataDirectory {
     pub not_plain: Vec<String>,
     /// It holds something, and no keyspace `system` is among it.
     pub is_strange: bool,
+    /// A file is where that keyspace should be: a restore that this run knows nothing of is unfinished.
+    pub is_blocked: bool,
     /// Another directory of the node that lies inside it.
     pub holds: Option<PathBuf>,
 }
@@ -96,13 +100,20 @@ pub fn judge(found: &Findings, archive: &Path, manifest: &Manifest, toc: &Toc, f
             format!("`{name}` lies inside the data directory `{path}`"),
         );
         refuse(
+            directory.is_blocked,
+            format!(
+                "`{path}/system` is a file: a restore is unfinished that `state_dir` does not know; give the `state_dir` \
+                 of that one"
+            ),
+        );
+        refuse(
             directory.is_strange && !force,
             format!(
                 "`{path}` holds files, but no Cassandra keyspace `system`; `force: true` restores over it"
             ),
         );
     }
-    if here == there {
+    if here == there && !found.is_staged {
         for (path, needed, free) in short_of_space(found, toc) {
             let path = path.display();
             refuse(
@@ -117,8 +128,8 @@ pub fn judge(found: &Findings, archive: &Path, manifest: &Manifest, toc: &Toc, f
         Some(identity) => compare(identity, manifest, archive, force, &mut verdict),
         None if found.is_empty => {}
         None => verdict.warnings.push(
-            "the node is not running and was never seen by this module: that the archive is this node's, and of a \
-             version that it reads, is checked when it has started"
+            "the node is not running and was never seen by this module: whether the archive is this node's, and of a \
+             version that it reads, could not be checked"
                 .to_owned(),
         ),
     }

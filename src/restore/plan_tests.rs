@@ -77,8 +77,10 @@ fn found() -> Findings {
             free: 1 << 20,
             not_plain: Vec::new(),
             is_strange: false,
+            is_blocked: false,
             holds: None,
         }],
+        is_staged: false,
     }
 }
 
@@ -100,6 +102,7 @@ fn every_refusal_is_told_at_once() {
     found.passing_volumes = vec!["nfs".to_owned()];
     found.data[0].free = 1000;
     found.data[0].not_plain = vec!["ks1".to_owned()];
+    found.data[0].is_blocked = true;
     found.data[0].holds = Some(PathBuf::from("/srv/data/commitlog"));
     let mut manifest = manifest();
     manifest.whole_node = false;
@@ -113,9 +116,17 @@ fn every_refusal_is_told_at_once() {
             "`/backup/t.tgz` holds only some keyspaces (ks); a node is restored from an archive of all of them",
             "`/srv/data/ks1` is a symlink or a mount of its own, which a restore cannot swap",
             "`/srv/data/commitlog` lies inside the data directory `/srv/data`",
+            "`/srv/data/system` is a file: a restore is unfinished that `state_dir` does not know; give the `state_dir` of that one",
             "`/srv/data` has 1000 bytes free, and 4196 are needed to unpack beside the live data",
         ]
     );
+}
+
+#[test]
+fn space_is_asked_for_only_where_nothing_is_unpacked_yet() {
+    let mut found = found();
+    (found.data[0].free, found.is_staged) = (1000, true);
+    assert_eq!(refusals(&found, &manifest()), [""; 0]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Finds out what a restore depends on. Nothing is changed here.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +37,7 @@ pub async fn find(engine: &Engine, node: &Node, access: &NodeAccess) -> Result<F
         others_on_the_same_paths: others,
         passing_volumes: passing_volumes(engine, node).await?,
         data,
+        is_staged: false,
     })
 }
 
@@ -93,7 +95,7 @@ fn data_directory(path: &Path, node: &Node) -> Result<DataDirectory> {
         }
     }
     let visible = entries.iter().any(|entry| !entry.name.starts_with('.'));
-    let has_system = entries.iter().any(|entry| entry.name == "system");
+    let system = entries.iter().find(|entry| entry.name == "system");
     // Only the first data directory need have it: that is where Cassandra keeps its own tables.
     let is_first = node.data.first().is_some_and(|first| first.host_path == path);
     let others = [&node.commitlog, &node.hints, &node.saved_caches];
@@ -103,7 +105,8 @@ fn data_directory(path: &Path, node: &Node) -> Result<DataDirectory> {
         device: own.st_dev,
         free: dir.free_space()?,
         not_plain,
-        is_strange: visible && !has_system && is_first,
+        is_strange: visible && system.is_none() && is_first,
+        is_blocked: system.is_some_and(|system| system.kind == Kind::File),
         holds: holds.map(|place| place.host_path.clone()),
     })
 }
@@ -116,6 +119,7 @@ fn not_made_yet(path: &Path) -> Result<DataDirectory> {
         free: Dir::open(existing)?.free_space()?,
         not_plain: Vec::new(),
         is_strange: false,
+        is_blocked: false,
         holds: None,
     })
 }
@@ -141,7 +145,20 @@ fn newest(backup_dir: &Path, host_id: Option<&str>) -> Result<Archive> {
     let complete = store.list()?.filter_map(|(_, archive)| archive.ok());
     let ours =
         complete.filter(|archive| host_id.is_none_or(|host_id| archive.manifest().node.host_id == host_id));
+    let mut nodes = BTreeSet::new();
     let whole = ours.filter(|archive| archive.manifest().whole_node);
+    let whole = whole.inspect(|archive| {
+        nodes.insert(archive.manifest().node.host_id.clone());
+    });
     let newest = whole.max_by_key(|archive| archive.manifest().created);
+    if nodes.len() > 1 {
+        let backup_dir = backup_dir.display();
+        let words = format!(
+            "`{backup_dir}` holds archives of {} nodes, and which are this one's is not known: it is not running and \
+             was never seen by this module; name a `tag`",
+            nodes.len()
+        );
+        return Err(Error::Refused { refusals: vec![words] }.into());
+    }
     newest.ok_or_else(|| Error::NoLatest { backup_dir: PathBuf::from(backup_dir) }.into())
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::Restore;
+use super::{Restore, now_unix_ms};
 use crate::ansible::request::RestoreRequest;
 use crate::ansible::result::Report;
 use crate::cassandra::node::Node;
@@ -18,7 +18,7 @@ use crate::state::NodeState;
 pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut Report) -> Result<()> {
     let looked = NodeState::look(&request.access.state_dir, node)?;
     let Some(journal) = looked.as_ref().map(Journal::read).transpose()?.flatten() else {
-        let why = "no restore of this node is recorded in `state_dir`".to_owned();
+        let why = format!("no restore of this node is recorded in `{}`", request.access.state_dir.display());
         return Err(Error::NoPreviousData { why }.into());
     };
     report.backup = Some(json!(journal.backup));
@@ -26,20 +26,29 @@ pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut 
         report.msg = format!("the restore of `{}` is rolled back already", journal.archive.path.display());
         return Ok(());
     }
-    let name = &node.container.name;
+    let (name, was_touched) = (&node.container.name, journal.phase > Phase::Staged);
+    let needs_previous = (Phase::SettingAside..=Phase::Restored).contains(&journal.phase);
+    if needs_previous && (journal.previous_removed || !Swap::holds(node, PREVIOUS)?) {
+        let why = "the previous data was removed (`keep_previous: false`)".to_owned();
+        return Err(Error::NoPreviousData { why }.into());
+    }
     report.changed = true;
-    report.msg = format!("the previous data of container `{name}` would be put back");
+    report.msg = match was_touched {
+        true => format!("the previous data of container `{name}` would be put back"),
+        false => "what was unpacked of the archive would be removed".to_owned(),
+    };
     if request.mode.check {
         return Ok(());
     }
     report.changed = false;
     let state = NodeState::enter(&request.access.state_dir, node)?;
+    // Under the lock now: the other run may have ended since the first look.
+    if Journal::read(&state)?.is_none_or(|now| now.phase != journal.phase || now.run_id != journal.run_id) {
+        return Err(Error::Busy { holder: "a run that has ended just now".to_owned() }.into());
+    }
     let swap = Swap::open(node)?;
-    swap.check_mark(&journal.run_id)?;
-    let needs_previous = (Phase::SettingAside..=Phase::Restored).contains(&journal.phase);
-    if needs_previous && !swap.holds(PREVIOUS)? {
-        let why = "the previous data was removed (`keep_previous: false`)".to_owned();
-        return Err(Error::NoPreviousData { why }.into());
+    if was_touched {
+        swap.check_mark(&journal.run_id)?;
     }
     let mut restore = Restore { request, node, state, journal, swap };
     report.standing =
@@ -47,33 +56,45 @@ pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut 
     restore.put_back(report).await?;
     report.changed = true;
     report.rolled_back = Some(true);
-    report.msg = format!("the previous data of container `{name}` is back in place");
+    report.msg = match was_touched {
+        true => format!("the previous data of container `{name}` is back in place"),
+        false => "what was unpacked of the archive is removed; the node was not touched".to_owned(),
+    };
     report.restore = Some(json!({"state": restore.journal.phase.word(), "run_id": restore.journal.run_id}));
-    Ok(())
+    if was_touched { restore.wait_as_found(report).await } else { Ok(()) }
 }
 
 impl Restore<'_> {
     /// A failure before the commit: puts everything back and returns what is to be told.
     pub(super) async fn undo(&mut self, error: anyhow::Error, report: &mut Report) -> anyhow::Error {
         let (failed_at, name) = (report.stage, self.node.container.name.clone());
+        let was_touched = self.journal.phase > Phase::Staged;
         let undone = self.put_back(report).await;
-        report.stage = failed_at;
-        report.rolled_back = Some(undone.is_ok());
-        match undone {
-            Ok(()) => {
-                let left =
-                    if self.journal.found.run_state.is_up() { "running" } else { "stopped, as it was found" };
-                report.standing =
-                    format!("The previous data is back in place and container `{name}` is {left}");
-                error
-            }
-            Err(then) => {
+        let ended = match &undone {
+            Ok(()) if was_touched => self.wait_as_found(report).await,
+            Ok(()) => Ok(()),
+            Err(_) if self.journal.phase == Phase::UndoSwapped => {
                 report.standing = format!(
-                    "The roll-back is unfinished: container `{name}` is not to be started by hand, and no data is lost; \
-                     run `cassandra_restore` with `state: rolled_back`"
+                    "The previous data is back in place, but container `{name}` is not as it was found; run \
+                     `cassandra_restore` with `state: rolled_back`"
                 );
-                Error::twice(error, &then).into()
+                Ok(())
             }
+            Err(_) if was_touched => {
+                report.standing = format!(
+                    "The roll-back is unfinished: container `{name}` is not to be started by hand, and no data is \
+                     lost; run `cassandra_restore` with `state: rolled_back`"
+                );
+                Ok(())
+            }
+            Err(_) => Ok(()),
+        };
+        report.end_step();
+        report.stage = failed_at;
+        report.rolled_back = was_touched.then_some(undone.is_ok());
+        match undone.and(ended) {
+            Ok(()) => error,
+            Err(then) => Error::twice(error, &then).into(),
         }
     }
 
@@ -83,6 +104,17 @@ impl Restore<'_> {
         if matches!(self.journal.phase, Phase::Staging | Phase::Staged) {
             self.swap.tidy()?;
             return self.journal.enter(&self.state, Phase::RolledBack);
+        }
+        if self.journal.phase == Phase::SettingAside && self.swap.is_untouched(PREVIOUS)? {
+            self.swap.tidy()?;
+            self.swap.remove(PREVIOUS)?;
+            return self.leave_as_found(report).await;
+        }
+        let is_up = self.node.container.inspect().await?.run_state.is_up();
+        // By whomever it was started: clients may have written to it.
+        self.journal.was_started |= is_up && self.journal.phase > Phase::MovingIn;
+        if matches!(self.journal.phase, Phase::Started | Phase::Restored) {
+            self.journal.stopped_unix_ms = is_up.then(now_unix_ms);
         }
         self.stop(report).await?;
         match self.journal.phase {
@@ -109,24 +141,46 @@ impl Restore<'_> {
             // The archive still has every byte of it; no client ever wrote to it.
             self.swap.remove(UNDONE)?;
         }
-        self.leave_as_found(report).await?;
+        self.leave_as_found(report).await
+    }
+
+    /// Only with the previous data in its place.
+    async fn leave_as_found(&mut self, report: &mut Report) -> Result<()> {
+        let (container, found) = (&self.node.container, &self.journal.found);
+        let facts = container.inspect().await?;
+        let mut set = Ok(());
+        if facts.restart_policy != found.restart_policy {
+            set = container.set_restart_policy(&found.restart_policy).await;
+        }
+        if found.run_state.is_up() && !facts.run_state.is_up() {
+            report.leaves_container(facts.run_state.word());
+            container.start().await?;
+        }
+        let left = if found.run_state.is_up() { found.run_state } else { facts.run_state };
+        report.leaves_container(left.word());
+        // A node that serves with the wrong policy is better than one that does not.
+        set?;
         self.journal.enter(&self.state, Phase::RolledBack)
     }
 
-    async fn leave_as_found(&self, report: &mut Report) -> Result<()> {
-        let (container, found) = (&self.node.container, &self.journal.found);
-        if container.inspect().await?.restart_policy != found.restart_policy {
-            container.set_restart_policy(&found.restart_policy).await?;
-        }
-        report.leaves_container("stopped");
-        if found.run_state.is_up() {
-            container.start().await?;
-            report.leaves_container("running");
-        }
-        // Whoever asked this run to end does not wait for the node.
-        if found.run_state == RunState::Running && interrupt::check().is_ok() {
-            self.node.wait_for_clients(self.request.access.wait_timeout).await?;
-        }
+    /// With the previous data back: waits until a node that was found running serves again.
+    async fn wait_as_found(&self, report: &mut Report) -> Result<()> {
+        let stands = |how: &str| {
+            let name = &self.node.container.name;
+            format!("The previous data is back in place and container `{name}` is {how}")
+        };
+        report.standing = match self.journal.found.run_state {
+            // Whoever asked this run to end does not wait for the node.
+            RunState::Running if interrupt::check().is_err() => stands("started"),
+            RunState::Running => {
+                report.standing = stands("started, but was not seen to serve clients");
+                self.node.wait_for_clients(self.request.access.wait_timeout).await?;
+                self.tell_downtime(report);
+                stands("running")
+            }
+            RunState::Restarting => stands("restarting, as it was found"),
+            _ => stands("stopped, as it was found"),
+        };
         Ok(())
     }
 }

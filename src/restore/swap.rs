@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, StatxFlags};
 
 use crate::archive::reader::Archive;
 use crate::cassandra::node::{Node, Place};
-use crate::dir::{Dir, Kind, is_not_found};
+use crate::dir::{Dir, Entry, Kind, is_not_found};
 use crate::durable;
 
 /// The names in a work directory.
@@ -21,7 +21,6 @@ pub const PREVIOUS: &str = "previous";
 /// What a roll-back takes out again: it may hold clients' writes.
 pub const UNDONE: &str = "undone";
 const RUN: &str = "run";
-const BLOCKER: &str = "blocker";
 const SYSTEM: &str = "system";
 
 /// A directory of the node with the work directory for it, on the same mount.
@@ -62,15 +61,18 @@ impl WorkPath {
         Ok(WorkPath { parent: live.to_owned(), name, inside: true })
     }
 
-    pub fn path(&self) -> PathBuf {
-        // Cassandra looks into every directory that is not called `snapshots` or `backups`.
-        let path = self.parent.join(&self.name);
-        if self.inside { path.join("backups") } else { path }
-    }
-
     fn open_or_make(&self) -> Result<Dir> {
         let dir = Dir::open(&self.parent)?.make_dir(&self.name, 0o700)?;
+        // Cassandra looks into every directory that is not called `snapshots` or `backups`.
         if self.inside { dir.make_dir("backups", 0o700) } else { Ok(dir) }
+    }
+
+    fn open(&self) -> Result<Option<Dir>> {
+        let dir = Dir::open(&self.parent)?.dir_if_there(&self.name)?;
+        match dir {
+            Some(dir) if self.inside => dir.dir_if_there("backups"),
+            dir => Ok(dir),
+        }
     }
 }
 
@@ -170,20 +172,42 @@ impl Swap {
     pub fn tidy(&self) -> Result<()> {
         for site in &self.sites {
             site.work.remove_tree(STAGED)?;
-            site.work.remove_tree(BLOCKER)?;
             site.work.sync()?;
         }
         Ok(())
     }
 
-    /// Whether every data directory's work directory has this level.
-    pub fn holds(&self, level: &str) -> Result<bool> {
-        for site in self.data() {
-            if site.work.stat(level)?.is_none() {
+    /// Whether every data directory's work directory has this level; nothing is made to see it.
+    pub fn holds(node: &Node, level: &str) -> Result<bool> {
+        for place in &node.data {
+            let Some(work) = WorkPath::of(&place.host_path)?.open()? else { return Ok(false) };
+            if work.stat(level)?.is_none() {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Whether nothing was moved to this level yet: the live directories are as they were.
+    pub fn is_untouched(&self, level: &str) -> Result<bool> {
+        for site in &self.sites {
+            let aside = site.work.dir_if_there(level)?;
+            let moved = aside.map(|aside| aside.entries()).transpose()?.unwrap_or_default();
+            if site.is_blocked()? || moved.iter().any(|entry| !is_blocker(entry)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a level holds a node: without `system.local`, Cassandra makes itself a new one.
+    pub fn holds_identity(&self, level: &str) -> Result<bool> {
+        for site in self.data() {
+            if site.holds_identity(level)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The owner that restored files get: the live data directory's own, where it is in use or somebody's;
@@ -284,40 +308,36 @@ impl Site {
         match kind {
             // The blocker of a run that was cut off.
             Some(Kind::File) => {}
+            // One step, in which the keyspace is given its place aside: no second one could be missed.
             Some(Kind::Directory) => {
-                self.make_blocker(words)?;
-                durable::exchange(&self.live, SYSTEM, &self.work, BLOCKER)?;
+                make_blocker(&aside, words)?;
+                durable::exchange(&self.live, SYSTEM, &aside, SYSTEM)?;
             }
             Some(Kind::Other) => bail!("`{}` is no directory", self.live.path_of(SYSTEM).display()),
             None => {
-                self.make_blocker(words)?;
-                durable::rename(&self.work, BLOCKER, &self.live, SYSTEM)?;
+                make_blocker(&aside, words)?;
+                durable::rename(&aside, SYSTEM, &self.live, SYSTEM)?;
             }
         }
         self.live.sync()?;
-        // What was exchanged out.
-        if self.work.dir_if_there(BLOCKER).is_ok_and(|dir| dir.is_some()) {
-            durable::rename(&self.work, BLOCKER, &aside, SYSTEM)?;
-        }
         aside.sync()?;
         self.work.sync()
     }
 
-    fn make_blocker(&self, words: &str) -> Result<()> {
-        self.work.remove_tree(BLOCKER)?;
-        let mut file = self.work.create_file(BLOCKER, 0o644)?;
-        let path = self.work.path_of(BLOCKER);
-        file.write_all(words.as_bytes()).with_context(|| format!("cannot write `{}`", path.display()))?;
-        file.sync_all().with_context(|| format!("cannot sync `{}`", path.display()))
+    fn is_blocked(&self) -> Result<bool> {
+        Ok(self.is_data && is_file(&self.live, SYSTEM)?)
     }
 
     /// From here on the directory is the node's whose data was brought in.
     fn unblock(&self, level: &str) -> Result<()> {
-        let blocked = self.live.stat(SYSTEM)?.is_some_and(|stat| stat.st_mode & 0o170_000 == 0o100_000);
-        if !blocked {
-            return Ok(());
-        }
         let from = self.work.dir_if_there(level)?;
+        if !self.is_blocked()? {
+            // A run was cut off before the blocker went in, or after it came out.
+            return match from {
+                Some(from) if is_file(&from, SYSTEM)? => durable::remove(&from, SYSTEM),
+                _ => Ok(()),
+            };
+        }
         match from {
             Some(from) if from.stat(SYSTEM)?.is_some() => {
                 durable::exchange(&self.live, SYSTEM, &from, SYSTEM)?;
@@ -331,9 +351,28 @@ impl Site {
 
     /// Whether this data directory's part of a level holds `system.local`.
     fn holds_identity(&self, level: &str) -> Result<bool> {
-        let Some(system) = self.work.dir(level)?.dir_if_there(SYSTEM)? else { return Ok(false) };
+        let Some(level) = self.work.dir_if_there(level)? else { return Ok(false) };
+        let Some(system) = level.dir_if_there(SYSTEM)? else { return Ok(false) };
         Ok(system.dir_names()?.iter().any(|name| name.starts_with("local-")))
     }
+}
+
+fn is_blocker(entry: &Entry) -> bool {
+    entry.name == SYSTEM && entry.kind == Kind::File
+}
+
+fn is_file(dir: &Dir, name: &str) -> Result<bool> {
+    Ok(dir.stat(name)?.is_some_and(|stat| stat.st_mode & 0o170_000 == 0o100_000))
+}
+
+fn make_blocker(aside: &Dir, words: &str) -> Result<()> {
+    if is_file(aside, SYSTEM)? {
+        aside.remove_file(SYSTEM)?;
+    }
+    let mut file = aside.create_file(SYSTEM, 0o644)?;
+    let path = aside.path_of(SYSTEM);
+    file.write_all(words.as_bytes()).with_context(|| format!("cannot write `{}`", path.display()))?;
+    file.sync_all().with_context(|| format!("cannot sync `{}`", path.display()))
 }
 
 /// Makes a directory that Cassandra would make at its start, with the owner that its parent has.
@@ -351,3 +390,7 @@ fn make_like_parent(path: &Path) -> Result<Dir> {
     parent.sync()?;
     Ok(made)
 }
+
+#[cfg(test)]
+#[path = "swap_tests.rs"]
+mod tests;

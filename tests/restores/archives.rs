@@ -1,0 +1,146 @@
+//! Which file a restore takes for its archive, and which it does not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cassandra_backup::archive::reader::Archive;
+use cassandra_backup::archive::toc::{Content, Entry};
+use cassandra_backup::docker::RunState;
+use serde_json::json;
+
+use super::support::{FakeNode, tree};
+use super::{UNTOUCHED, backed_up, reason, refused, restore};
+
+#[test]
+fn what_is_no_archive_is_told_as_what_it_is() {
+    let node = backed_up(FakeNode::running());
+    let file = |name: &str| node.host().join(name);
+    let told = |path: PathBuf, expected: (&str, &str)| {
+        let (error, msg) = refused(&node, json!({"tag": null, "src": path}));
+        let shown = path.display().to_string();
+        let expected_msg = expected.1.replace("PATH", &shown).replace("UNTOUCHED", UNTOUCHED);
+        assert_eq!((error.as_str(), msg), (expected.0, expected_msg));
+    };
+    let foreign = "`PATH` is not an archive of this module: ";
+    let hint = "UNTOUCHED. name an archive that `cassandra_backup` made";
+    told(
+        file("nothing.tgz"),
+        (
+            "archive_missing",
+            "there is no archive `PATH`. UNTOUCHED. `cassandra_backup_info` lists the archives of a directory",
+        ),
+    );
+    fs::create_dir(file("dir.tgz")).unwrap();
+    told(file("dir.tgz"), ("archive_foreign", &format!("{foreign}it is not a regular file. {hint}")));
+    fs::write(file("text.tgz"), "no gzip at all, but longer than any footer of an archive would be").unwrap();
+    told(file("text.tgz"), ("archive_foreign", &format!("{foreign}it has no table of contents. {hint}")));
+    let packed = Command::new("tar")
+        .arg("czf")
+        .arg(file("tar.tgz"))
+        .arg("-C")
+        .arg(node.dirs().storage)
+        .arg("data")
+        .status();
+    assert!(packed.unwrap().success());
+    told(file("tar.tgz"), ("archive_foreign", &format!("{foreign}it has no table of contents. {hint}")));
+    fs::write(file("empty.tgz"), "").unwrap();
+    told(
+        file("empty.tgz"),
+        (
+            "archive_damaged",
+            "the archive `PATH` is damaged: it is empty. UNTOUCHED. use another archive; a fetched copy of this one may be \
+             whole",
+        ),
+    );
+}
+
+#[test]
+fn a_damaged_archive_is_found_before_the_node_is_touched() {
+    let node = FakeNode::running().with_table("ks1", "users", 2);
+    node.run_module("cassandra_backup", json!({"tag": "nightly", "compression": "none"}));
+    let path = node.archive("nightly");
+    let whole = fs::read(&path).unwrap();
+    let sha256 = fs::read_to_string(node.host().join("backup/nightly.tgz.sha256")).unwrap();
+    let told = |what: String| {
+        let (live, changes) = (tree(&node.dirs().data[0]), node.changes());
+        let result = restore(&node, json!({}));
+        assert_eq!(
+            result["msg"],
+            format!(
+                "the archive `{}` is damaged: {what}. {UNTOUCHED}. use another archive; a fetched copy of this one may be \
+                 whole",
+                path.display()
+            )
+        );
+        assert_eq!((&result["error"], &result["changed"]), (&json!("archive_damaged"), &json!(false)));
+        assert_eq!((tree(&node.dirs().data[0]), node.changes()), (live, changes));
+        assert!(!node.dirs().storage.join(".cassandra_restore-data/staged").exists());
+        assert_eq!(node.run_state(), RunState::Running);
+    };
+
+    // One byte of the last file.
+    let (name, offset, size) = last_file(&path);
+    let mut flipped = whole.clone();
+    flipped[usize::try_from(offset).unwrap() + 40] ^= 0x01;
+    fs::write(&path, &flipped).unwrap();
+    told(format!("bytes 0-{} of `{name}`: the SHA-256 differs from the table of contents", size - 1));
+
+    // Cut off.
+    fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    told("it was cut short or overwritten: its last 51 bytes are not its footer".to_owned());
+
+    // With another archive's checksum.
+    fs::write(&path, &whole).unwrap();
+    let checksum = node.host().join("backup/nightly.tgz.sha256");
+    fs::write(&checksum, format!("{}  nightly.tgz\n", "0".repeat(64))).unwrap();
+    let own = sha256.split(' ').next().unwrap();
+    told(format!("its SHA-256 is {own}, but `{}` says {}", checksum.display(), "0".repeat(64)));
+
+    fs::write(&checksum, sha256).unwrap();
+    assert_eq!(restore(&node, json!({}))["changed"], true);
+}
+
+/// The archive's last file that is not empty, where its first chunk begins, and that one's size.
+fn last_file(archive: &Path) -> (String, u64, u64) {
+    let archive = Archive::open(archive).unwrap();
+    let first_chunk = |entry: &Entry| match &entry.content {
+        Content::File { chunks, .. } => {
+            chunks.first().map(|chunk| (entry.name.as_str().to_owned(), chunk.offset, chunk.size))
+        }
+        Content::Directory => None,
+    };
+    archive.toc().entries.iter().filter_map(first_chunk).max_by_key(|(_, offset, _)| *offset).unwrap()
+}
+
+#[test]
+fn latest_is_only_taken_where_it_is_known_whose_it_is() {
+    let node = FakeNode::running();
+    let latest = json!({"tag": "latest"});
+    let other = backed_up(FakeNode::running());
+    fs::create_dir(node.backup_dir()).unwrap();
+    fs::copy(other.archive("nightly"), node.archive("others")).unwrap();
+    assert_eq!(
+        refused(&node, latest.clone()),
+        (
+            "archive_missing".to_owned(),
+            format!(
+                "`{}` holds no complete archive of this node. {UNTOUCHED}. `cassandra_backup_info` lists the archives of a \
+                 directory",
+                node.backup_dir().display()
+            )
+        )
+    );
+    let node = backed_up(node);
+    node.stop();
+    let mut unknown = latest;
+    unknown["state_dir"] = json!(node.host().join("fresh"));
+    assert_eq!(
+        reason(&node, unknown),
+        format!(
+            "`{}` holds archives of 2 nodes, and which are this one's is not known: it is not running and was never seen \
+             by this module; name a `tag`",
+            node.backup_dir().display()
+        )
+    );
+}
