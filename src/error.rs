@@ -50,8 +50,10 @@ pub enum Error {
     #[error("a restore of this node is unfinished (phase `{phase}`, archive `{archive}`)")]
     RestoreUnfinished { phase: String, archive: String },
 
-    #[error("a snapshot `{tag}` that this module did not make is held on the node")]
+    #[error("the node holds a snapshot `{tag}` already, made by somebody else or kept by `keep_snapshot`")]
     SnapshotNotOurs { tag: String },
+    #[error("snapshot `{tag}` of table `{table}` is still there after `nodetool clearsnapshot`")]
+    SnapshotNotCleared { tag: String, table: String },
     #[error("the snapshot `{tag}` is not complete: {missing}")]
     SnapshotIncomplete { tag: String, missing: String },
     #[error("the data changed while it was packed: {what}")]
@@ -127,6 +129,7 @@ impl Error {
             NoData { .. } => "no_data",
             RestoreUnfinished { .. } => "restore_unfinished",
             SnapshotNotOurs { .. } => "snapshot_not_ours",
+            SnapshotNotCleared { .. } => "snapshot_not_cleared",
             SnapshotIncomplete { .. } => "snapshot_incomplete",
             DataChanged { .. } => "data_changed",
             BackupDir { .. } => "backup_dir",
@@ -169,15 +172,22 @@ impl Error {
             }
             HostPath { .. } => "the data directory must lie on a bind mount or a local volume of this host",
             NodetoolMissing { .. } => "set `nodetool_path` to its path inside the container",
+            NodetoolFailed { output, .. } if is_login_refused(output) => {
+                "set `jmx_username` and `jmx_password` to those that Cassandra's JMX knows"
+            }
             NodetoolFailed { .. } => "see `docker logs` and try the command with `docker exec`",
             NotReady { .. } => "raise `wait_timeout`, or see `docker logs`",
             Busy { .. } => "wait until it has ended, then run again",
             NoData { .. } => "see `docker inspect` for what is mounted on its data directory",
-            RestoreUnfinished { .. } => {
+            RestoreUnfinished { phase, .. } if matches!(phase.as_str(), "swapped" | "started") => {
                 "finish it by running that restore again, or undo it by `cassandra_restore` with `state: rolled_back`"
             }
+            RestoreUnfinished { .. } => "undo it by `cassandra_restore` with `state: rolled_back`",
             SnapshotNotOurs { .. } => {
                 "choose another `tag`, or clear it yourself with `nodetool clearsnapshot -t`"
+            }
+            SnapshotNotCleared { .. } => {
+                "it takes space as long as it is there: see Cassandra's log for why; the next run tries again"
             }
             SnapshotIncomplete { .. } => {
                 "run again; if the same piece is missing, see Cassandra's log and `nodetool verify`"
@@ -197,11 +207,18 @@ impl Error {
             Refused { .. } => "",
             NotTheArchivesNode { .. } => "see `docker logs` for what Cassandra made of its data",
             NoPreviousData { .. } => "",
-            RepairFailed { .. } => "run `nodetool repair` by hand once all nodes are up",
+            RepairFailed { .. } => {
+                "once all nodes are up, run the same restore again: it goes on with the repair"
+            }
             Interrupted { .. } => "run again",
             Twice { first, .. } => first.hint,
         }
     }
+}
+
+/// Whether nodetool said that JMX did not let it in.
+pub fn is_login_refused(output: &str) -> bool {
+    ["Invalid username or password", "Authentication failed"].iter().any(|words| output.contains(words))
 }
 
 /// An error as the result shows it.

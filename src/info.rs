@@ -27,14 +27,11 @@ pub async fn run(request: &InfoRequest, report: &mut Report) -> Result<()> {
     let (backup_dir, only, verify) = (request.backup_dir.clone(), request.tag.clone(), request.verify);
     let backups = blocking(move || list(&backup_dir, only.as_deref(), verify)).await?;
     let unusable = backups.iter().filter(|backup| backup.get("error").is_some()).count();
-    report.msg = match unusable {
-        0 => format!("{} archives in `{}`", backups.len(), request.backup_dir.display()),
-        _ => format!(
-            "{} archives in `{}`, {unusable} of them unusable",
-            backups.len(),
-            request.backup_dir.display()
-        ),
-    };
+    let archives = if backups.len() == 1 { "archive" } else { "archives" };
+    report.msg = format!("{} {archives} in `{}`", backups.len(), request.backup_dir.display());
+    if unusable > 0 {
+        report.msg.push_str(&format!(", {unusable} of them unusable"));
+    }
     report.backups = Some(backups);
     Ok(())
 }

@@ -71,29 +71,28 @@ impl Store {
         durable::remove(&self.dir, &draft_name(tag))
     }
 
-    /// Whether an archive and its checksum have this owner, group and mode already.
-    pub fn has_attributes(&self, tag: &str, attributes: &FileAttributes) -> Result<bool> {
+    /// Whether an archive has its checksum beside it, and both have this owner, group and mode.
+    pub fn is_settled(&self, tag: &str, attributes: &FileAttributes) -> Result<bool> {
         let Ownership { uid, gid, mode } = Ownership::of(attributes)?;
-        let mut stats = Vec::new();
         for name in [archive_name(tag), checksum_name(tag)] {
-            stats.extend(self.dir.stat(&name)?);
-        }
-        Ok(stats.iter().all(|stat| {
-            uid.is_none_or(|uid| uid == stat.st_uid)
-                && gid.is_none_or(|gid| gid == stat.st_gid)
-                && mode == stat.st_mode & 0o7777
-        }))
-    }
-
-    /// Gives an archive that exists, and its checksum, this owner, group and mode.
-    pub fn set_attributes(&self, tag: &str, attributes: &FileAttributes) -> Result<()> {
-        let ownership = Ownership::of(attributes)?;
-        for name in [archive_name(tag), checksum_name(tag)] {
-            if self.dir.stat(&name)?.is_some() {
-                ownership.give(&self.dir.file(&name)?, &self.dir.path_of(&name))?;
+            let as_asked = self.dir.stat(&name)?.is_some_and(|stat| {
+                uid.is_none_or(|uid| uid == stat.st_uid)
+                    && gid.is_none_or(|gid| gid == stat.st_gid)
+                    && mode == stat.st_mode & 0o7777
+            });
+            if !as_asked {
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Sees to it that an archive [is settled](Store::is_settled): a run that was killed after it gave the
+    /// archive its name left no checksum.
+    pub fn settle(&self, tag: &str, attributes: &FileAttributes, sha256: &str) -> Result<()> {
+        let ownership = Ownership::of(attributes)?;
+        ownership.give(&self.dir.file(&archive_name(tag))?, &self.path_of(tag))?;
+        write_checksum(&self.dir, tag, sha256, ownership)
     }
 
     /// Removes an archive and all that belongs to it; false where nothing was there.
@@ -162,15 +161,21 @@ impl Draft {
         durable::publish(&self.dir, &draft_name(&self.tag), &archive, &self.file)?;
         self.published = true;
 
-        let draft = format!("{checksum}.partial");
-        self.dir.remove_tree(&draft)?;
-        let mut file = self.dir.create_file(&draft, 0o600)?;
-        writeln!(file, "{sha256}  {archive}")
-            .with_context(|| format!("cannot write `{}`", self.dir.path_of(&draft).display()))?;
-        ownership.give(&file, &self.dir.path_of(&draft))?;
-        durable::publish(&self.dir, &draft, &checksum, &file)?;
+        write_checksum(&self.dir, &self.tag, sha256, ownership)?;
         Ok(self.dir.path_of(&archive))
     }
+}
+
+/// Writes `<tag>.tgz.sha256`, as `sha256sum -c` reads it.
+fn write_checksum(dir: &Dir, tag: &str, sha256: &str, ownership: Ownership) -> Result<()> {
+    let (archive, checksum) = (archive_name(tag), checksum_name(tag));
+    let draft = format!("{checksum}.partial");
+    let path = dir.path_of(&draft);
+    dir.remove_tree(&draft)?;
+    let mut file = dir.create_file(&draft, 0o600)?;
+    writeln!(file, "{sha256}  {archive}").with_context(|| format!("cannot write `{}`", path.display()))?;
+    ownership.give(&file, &path)?;
+    durable::publish(dir, &draft, &checksum, &file)
 }
 
 impl Drop for Draft {

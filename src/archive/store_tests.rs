@@ -153,3 +153,21 @@ fn a_list_names_every_archive_and_tells_of_those_that_are_none() {
     };
     assert_eq!(listed, [foreign("a"), foreign("b")]);
 }
+
+#[test]
+fn an_archive_that_lost_its_checksum_file_is_given_it_again() {
+    let here = tempfile::tempdir().unwrap();
+    let store = Store::open(here.path()).unwrap();
+    let attributes = FileAttributes { owner: None, group: None, mode: 0o640 };
+    let sha256 = "ab".repeat(32);
+    store.draft("t").unwrap().publish(&attributes, &sha256).unwrap();
+    assert!(store.is_settled("t", &attributes).unwrap());
+
+    std::fs::remove_file(here.path().join("t.tgz.sha256")).unwrap();
+    assert!(!store.is_settled("t", &attributes).unwrap());
+    store.settle("t", &attributes, &sha256).unwrap();
+
+    assert!(store.is_settled("t", &attributes).unwrap());
+    let checksum = std::fs::read_to_string(here.path().join("t.tgz.sha256")).unwrap();
+    assert_eq!(checksum, format!("{sha256}  t.tgz\n"));
+}

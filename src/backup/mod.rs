@@ -1,19 +1,20 @@
 //! The verb *backup*: a complete, verified archive of this tag exists, or is gone.
 
+mod draft;
 mod pack;
 mod refuse;
 
-use std::time::{Duration, Instant};
+use std::cell::Cell;
 
 use anyhow::Result;
 use serde_json::json;
 
-use crate::ansible::request::{BackupGoal, BackupRequest, Present, WhenStopped};
+use crate::ansible::request::{BackupGoal, BackupRequest, Present};
 use crate::ansible::result::{Diff, Report};
 use crate::archive::manifest::{Backup, NodeIdentity};
 use crate::archive::reader::Archive;
-use crate::archive::store::{Ownership, Store};
-use crate::backup::pack::Live;
+use crate::archive::store::{Draft, Ownership, Store};
+use crate::backup::pack::{Live, Packed};
 use crate::backup::refuse::{existing_part, refuse_inside, refuse_unusable};
 use crate::cassandra::node::Node;
 use crate::cassandra::nodetool::Nodetool;
@@ -35,6 +36,7 @@ pub async fn run(request: &BackupRequest, report: &mut Report) -> Result<()> {
             if job.is_there_already(report).await? {
                 return Ok(());
             }
+            job.refuse_start()?;
             job.refuse_target().await?;
             job.plan(report);
             if request.mode.check {
@@ -68,16 +70,14 @@ impl<'a> Job<'a> {
                 let exit_code = found.exit_code;
                 return Err(Error::ContainerRestarting { container: name(), exit_code }.into());
             }
-            RunState::Created | RunState::Exited if present.when_stopped == WhenStopped::Fail => {
-                return Err(Error::ContainerStopped { container: name() }.into());
-            }
+            // Whether it may be started is asked where it has to be.
             RunState::Created | RunState::Exited => {}
         }
         let node = Node::look(container, &request.access).await?;
-        refuse_unusable(&node)?;
         if let Some(state) = NodeState::look(&request.access.state_dir, &node)? {
             Journal::refuse_unfinished(&state)?;
         }
+        refuse_unusable(&node)?;
         refuse_inside(&request.backup_dir, &node)?;
         existing_part(&request.backup_dir)?;
         Ownership::of(&present.file)?;
@@ -119,13 +119,18 @@ impl<'a> Job<'a> {
             )),
         }
         self.refuse_other_keyspaces(&manifest).map_err(unusable)?;
-        report.backup = Some(json!(Backup::of(&manifest, &path, size, Some(sha256))));
         let store = Store::open(&self.request.backup_dir)?;
-        report.changed = !store.has_attributes(&self.request.tag, &self.present.file)?;
+        report.changed = !store.is_settled(&self.request.tag, &self.present.file)?;
         if report.changed && !self.request.mode.check {
-            store.set_attributes(&self.request.tag, &self.present.file)?;
+            store.settle(&self.request.tag, &self.present.file, &sha256)?;
         }
-        report.msg = format!("`{}` exists, verifies and is this node's", path.display());
+        report.backup = Some(json!(Backup::of(&manifest, &path, size, Some(sha256))));
+        let corrected = match (report.changed, self.request.mode.check) {
+            (false, _) => "",
+            (true, true) => "; its owner, group, mode or checksum file would be corrected",
+            (true, false) => "; its owner, group, mode or checksum file was corrected",
+        };
+        report.msg = format!("`{}` exists, verifies and is this node's{corrected}", path.display());
         Ok(true)
     }
 
@@ -155,14 +160,31 @@ impl<'a> Job<'a> {
     async fn make(&self, report: &mut Report) -> Result<()> {
         report.changed = false;
         let state = NodeState::enter(&self.request.access.state_dir, &self.node)?;
+        report.standing = "The data is untouched".to_owned();
         let (container, found) = (&self.node.container, self.node.found.run_state);
-        let left = if found.is_up() { "running" } else { "stopped again" };
-        report.standing = format!(
-            "No archive was made; the data is untouched and container `{}` is {left}",
-            container.name
-        );
         let stop_timeout = self.request.access.stop_timeout;
-        container.while_running(found, stop_timeout, async || self.make_running(&state, report).await).await
+        let made =
+            container.while_running(found, stop_timeout, async || self.make_running(&state, report).await);
+        let made = made.await;
+        self.tell_how_things_stand(report).await;
+        made
+    }
+
+    /// Asked and not assumed: the container may have died, or not have stopped again.
+    async fn tell_how_things_stand(&self, report: &mut Report) {
+        let container = &self.node.container;
+        let left = container.inspect().await.map(|facts| facts.run_state);
+        if let Ok(left) = left {
+            report.leaves_container(left.word());
+        }
+        let archive = if report.changed { "The archive was made" } else { "No archive was made" };
+        let left = match left {
+            Ok(RunState::Created | RunState::Exited) => "stopped",
+            Ok(other) => other.word(),
+            Err(_) => "in a state that the Docker Engine does not tell",
+        };
+        report.standing =
+            format!("{archive}; the data is untouched and container `{}` is {left}", container.name);
     }
 
     /// The backup itself, on a container that runs.
@@ -172,7 +194,7 @@ impl<'a> Job<'a> {
             report.enter("start");
             self.node.wait_for_clients(access.wait_timeout).await?;
             // Only a running container proves that these are its directories.
-            Node::look(self.node.container.clone(), access).await?;
+            self.node.refuse_moved(&Node::look(self.node.container.clone(), access).await?)?;
         }
         report.enter("ask");
         let nodetool = Nodetool::find(&self.node.container, access).await?;
@@ -181,19 +203,43 @@ impl<'a> Job<'a> {
         let live = self.ask(nodetool, identity).await?;
         state.remember(&self.node, &live.identity)?;
 
-        let store = Store::open_or_make(&self.request.backup_dir)?;
-        let draft = store.draft(tag)?;
+        let draft = draft::begin(&Store::open_or_make(&self.request.backup_dir)?, tag)?;
         state
             .mark_snapshot(&SnapshotMark { tag: tag.clone(), backup_dir: self.request.backup_dir.clone() })?;
-        let clear = async || {
-            if !self.present.keep_snapshot {
-                live.nodetool.clear_snapshot(tag).await?;
-                self.check_cleared().await?;
-            }
-            state.unmark_snapshot()
+        let is_cleared = Cell::new(false);
+        let made = async {
+            let packed = self.pack_and_clear(&live, draft, &is_cleared, report).await?;
+            self.publish(packed, report)
         };
-        let packed = finally(self.pack(&live, draft, report), clear).await?;
+        // The mark goes last: killed while a large archive is synced, its draft is found by it.
+        finally(made, async || if is_cleared.get() { state.unmark_snapshot() } else { Ok(()) }).await
+    }
 
+    async fn pack_and_clear(
+        &self,
+        live: &Live,
+        draft: Draft,
+        is_cleared: &Cell<bool>,
+        report: &mut Report,
+    ) -> Result<Packed> {
+        let keep = Cell::new(false);
+        let pack = async {
+            let packed = self.pack(live, draft, report).await?;
+            // A snapshot without an archive is of no use to anybody.
+            keep.set(self.present.keep_snapshot);
+            Ok(packed)
+        };
+        let clear = async || {
+            if !keep.get() {
+                self.clear_snapshot(&live.nodetool, &self.request.tag).await?;
+            }
+            is_cleared.set(true);
+            Ok(())
+        };
+        finally(pack, clear).await
+    }
+
+    fn publish(&self, packed: Packed, report: &mut Report) -> Result<()> {
         report.enter("publish");
         let path = packed.draft.publish(&self.present.file, &packed.sha256)?;
         let backup = Backup::of(&packed.manifest, &path, packed.size, Some(packed.sha256));
@@ -206,22 +252,10 @@ impl<'a> Job<'a> {
 
     /// Clears what a run that was killed left on this node: only what its mark says is ours.
     async fn clear_leftovers(&self, state: &NodeState, nodetool: &Nodetool) -> Result<()> {
-        let deadline = Instant::now() + self.request.access.wait_timeout;
-        let is_ours = |command: &String| command.contains("nodetool") && command.contains("snapshot");
-        while self.node.container.running_commands().await?.iter().any(is_ours) {
-            interrupt::check()?;
-            if Instant::now() > deadline {
-                return Err(
-                    Error::Busy { holder: "a nodetool snapshot runs in the container".to_owned() }.into()
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        self.wait_for_snapshots().await?;
         let Some(mark) = state.snapshot_mark()? else { return Ok(()) };
-        nodetool.clear_snapshot(&mark.tag).await?;
-        if mark.backup_dir.exists() {
-            Store::open(&mark.backup_dir)?.remove_draft(&mark.tag)?;
-        }
+        self.clear_snapshot(nodetool, &mark.tag).await?;
+        draft::remove_left_over(&mark.backup_dir, &mark.tag)?;
         state.unmark_snapshot()
     }
 

@@ -1,11 +1,11 @@
 //! From a running node to an archive that only lacks its name.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
-use super::Job;
+use super::{Job, draft};
 use crate::ansible::request::Compression;
 use crate::ansible::result::Report;
 use crate::archive::manifest::{FORMAT, Manifest, NodeIdentity};
@@ -63,6 +63,7 @@ impl Job<'_> {
             Ok((manifest, draft, written))
         })
         .await?;
+        draft::demand_in_place(&mut draft)?;
         if self.present.verify {
             report.enter("verify");
             let sha256 = written.sha256.clone();
@@ -76,17 +77,33 @@ impl Job<'_> {
         Ok(Packed { draft, manifest, size: written.size, sha256: written.sha256 })
     }
 
-    /// nodetool says that it cleared the snapshot also where it did not.
-    pub(super) async fn check_cleared(&self) -> Result<()> {
-        let left = holding_snapshot(&self.node.open_data()?, &self.request.tag)?;
+    /// Waits until no `nodetool snapshot` is at work in the container: one of a run that was killed, or whose
+    /// connection broke, would go on making what is being cleared.
+    pub(super) async fn wait_for_snapshots(&self) -> Result<()> {
+        let deadline = Instant::now() + self.request.access.wait_timeout;
+        let is_one = |command: &String| command.contains("nodetool") && command.contains("snapshot");
+        while let Some(command) = self.node.container.running_commands().await?.into_iter().find(is_one) {
+            interrupt::check()?;
+            if Instant::now() > deadline {
+                let holder = format!("`{command}` is running in container `{}`", self.node.container.name);
+                return Err(Error::Busy { holder }.into());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
+    /// Clears a snapshot that is ours, and looks: nodetool says that it did also where it did not.
+    pub(super) async fn clear_snapshot(&self, nodetool: &Nodetool, tag: &str) -> Result<()> {
+        self.wait_for_snapshots().await?;
+        nodetool.clear_snapshot(tag).await?;
+        let left = holding_snapshot(&self.node.open_data()?, tag)?;
         match left.first() {
             None => Ok(()),
-            Some(table) => anyhow::bail!(
-                "the snapshot `{}` of table `{}.{}` is still there after `nodetool clearsnapshot`",
-                self.request.tag,
-                table.keyspace,
-                table.table()
-            ),
+            Some(table) => {
+                let (tag, table) = (tag.to_owned(), format!("{}.{}", table.keyspace, table.table()));
+                Err(Error::SnapshotNotCleared { tag, table }.into())
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::Job;
+use crate::ansible::request::WhenStopped;
 use crate::archive::manifest::Manifest;
 use crate::cassandra::data_files::{holding_snapshot, live_bytes};
 use crate::cassandra::node::Node;
@@ -19,16 +20,29 @@ impl Job<'_> {
     pub(super) fn refuse_other_keyspaces(&self, manifest: &Manifest) -> Result<(), String> {
         let asked: BTreeSet<&String> = self.present.keyspaces.iter().collect();
         let held: BTreeSet<&String> = manifest.keyspaces.iter().collect();
-        let excluded = self.present.exclude_keyspaces.iter().any(|keyspace| held.contains(keyspace));
-        let whole_node = asked.is_empty() && self.present.exclude_keyspaces.is_empty();
-        let same = match whole_node {
-            true => manifest.whole_node,
-            false => !excluded && (asked.is_empty() || asked == held),
+        let excluded: BTreeSet<&String> = self.present.exclude_keyspaces.iter().collect();
+        let same = match (asked.is_empty(), excluded.is_empty()) {
+            (false, _) => asked == held,
+            (true, true) => manifest.whole_node,
+            // Every node has a keyspace `system`: without it, some keyspaces were asked for by name.
+            (true, false) => {
+                let has_all_others = held.union(&excluded).any(|keyspace| *keyspace == "system");
+                has_all_others && held.is_disjoint(&excluded)
+            }
         };
         if same {
             Ok(())
         } else {
             Err(format!("it holds other keyspaces: {}", manifest.keyspaces.join(", ")))
+        }
+    }
+
+    /// A node that was away for long can bring deleted rows back: who fears that has it not started.
+    pub(super) fn refuse_start(&self) -> Result<()> {
+        let container = self.node.container.name.clone();
+        match (self.node.found.run_state.is_up(), self.present.when_stopped) {
+            (false, WhenStopped::Fail) => Err(Error::ContainerStopped { container }.into()),
+            _ => Ok(()),
         }
     }
 
@@ -54,15 +68,17 @@ impl Job<'_> {
 pub(super) fn refuse_unusable(node: &Node) -> Result<()> {
     let mut entries = Vec::new();
     for place in &node.data {
-        match Dir::open(&place.host_path) {
-            Ok(dir) => entries.extend(dir.entries()?),
-            Err(error) if is_not_found(&error) => {}
+        let found = match Dir::open(&place.host_path) {
+            Ok(dir) => dir.entries()?,
+            Err(error) if is_not_found(&error) => continue,
             Err(error) => return Err(error),
+        };
+        if found.iter().any(|entry| entry.name == "system" && entry.kind == Kind::File) {
+            // Of a restore with another `state_dir`: the file itself says which.
+            let archive = format!("see {}", place.host_path.join("system").display());
+            return Err(Error::RestoreUnfinished { phase: "unknown".to_owned(), archive }.into());
         }
-    }
-    if entries.iter().any(|entry| entry.name == "system" && entry.kind == Kind::File) {
-        let archive = "unknown".to_owned();
-        return Err(Error::RestoreUnfinished { phase: "swapping".to_owned(), archive }.into());
+        entries.extend(found);
     }
     if !entries.iter().any(|entry| entry.kind == Kind::Directory) {
         let paths: Vec<_> = node.data.iter().map(|place| place.host_path.display().to_string()).collect();

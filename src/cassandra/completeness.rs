@@ -94,6 +94,8 @@ struct Table {
     sstable_formats: BTreeSet<String>,
     /// The `Data.db` files that are there, named as `manifest.json` names them.
     data_files: BTreeSet<String>,
+    /// Those that are known to be missing already.
+    told: BTreeSet<String>,
     missing: Vec<String>,
 }
 
@@ -105,6 +107,13 @@ struct Place<'a> {
     /// In the archive.
     name: RelativePath,
     index: Option<&'a str>,
+}
+
+impl Place<'_> {
+    /// As `manifest.json` names a file of it.
+    fn manifest_name(&self, file: &str) -> String {
+        self.index.map_or_else(|| file.to_owned(), |index| format!("{index}/{file}"))
+    }
 }
 
 impl Table {
@@ -128,6 +137,7 @@ impl Table {
             members: Vec::new(),
             sstable_formats: BTreeSet::new(),
             data_files: BTreeSet::new(),
+            told: BTreeSet::new(),
             missing: Vec::new(),
         };
         let mut listed: Option<BTreeSet<String>> = None;
@@ -140,13 +150,12 @@ impl Table {
             None => table.missing.push(format!("table `{shown}` has no `manifest.json` in its snapshot")),
             Some(listed) => {
                 let there = &table.data_files;
-                table
-                    .missing
-                    .extend(listed.difference(there).map(|file| format!("`{file}` of table `{shown}`")));
-                let strangers = there.difference(&listed);
-                let told =
-                    strangers.map(|file| format!("`{file}` of table `{shown}` is not in its manifest.json"));
-                table.missing.extend(told);
+                let lost = listed.difference(there).filter(|file| !table.told.contains(*file));
+                let lost = lost.map(|file| format!("`{file}` of table `{shown}` is missing"));
+                let strange = there.difference(&listed);
+                let strange =
+                    strange.map(|file| format!("the `manifest.json` of table `{shown}` lacks `{file}`"));
+                table.missing.extend(lost.chain(strange).collect::<Vec<_>>());
             }
         }
         Ok(table)
@@ -183,9 +192,14 @@ impl Table {
         if dir.stat("manifest.json")?.is_none() {
             return Ok(None);
         }
-        let manifest: CassandraManifest = serde_json::from_str(&read(dir, "manifest.json")?)
-            .with_context(|| format!("cannot read `{}`", dir.path_of("manifest.json").display()))?;
-        Ok(Some(manifest.files))
+        match serde_json::from_str::<CassandraManifest>(&read(dir, "manifest.json")?) {
+            Ok(manifest) => Ok(Some(manifest.files)),
+            Err(error) => {
+                let path = dir.path_of("manifest.json");
+                let missing = format!("`{}` makes no sense: {error}", path.display());
+                Err(Error::SnapshotIncomplete { tag: tag.to_owned(), missing }.into())
+            }
+        }
     }
 
     fn add_files(&mut self, place: &Place) -> Result<()> {
@@ -203,13 +217,10 @@ impl Table {
                 self.sstable_formats.insert(component.sstable_format());
                 sstables.entry(component.sstable.to_owned()).or_default().insert(component.name.to_owned());
                 if component.name == "Data.db" {
-                    self.data_files.insert(match place.index {
-                        Some(index) => format!("{index}/{}", file.name),
-                        None => file.name.clone(),
-                    });
+                    self.data_files.insert(place.manifest_name(&file.name));
                     // Cassandra drops such an sstable at its start, with one line in its log.
                     if stat.st_size == 0 {
-                        self.missing.push(format!("the content of `{}`", shown.display()));
+                        self.missing.push(format!("`{}` is empty", shown.display()));
                     }
                 }
             }
@@ -226,22 +237,29 @@ impl Table {
             self.entry.sstables += sstables.len() as u64;
         }
         for (sstable, there) in sstables {
-            self.check_components(place.dir, &sstable, &there)?;
+            self.check_components(place, &sstable, &there)?;
         }
         Ok(())
     }
 
     /// Holds an sstable's `TOC.txt` against the components that are there.
-    fn check_components(&mut self, dir: &Dir, sstable: &str, there: &BTreeSet<String>) -> Result<()> {
-        let path_of =
-            |component: &str| format!("`{}`", dir.path_of(&format!("{sstable}-{component}")).display());
+    fn check_components(&mut self, place: &Place, sstable: &str, there: &BTreeSet<String>) -> Result<()> {
+        let path_of = |component: &str| place.dir.path_of(&format!("{sstable}-{component}"));
+        let is_missing = |component: &str| format!("`{}` is missing", path_of(component).display());
         if !there.contains("TOC.txt") {
-            self.missing.push(path_of("TOC.txt"));
+            self.missing.push(is_missing("TOC.txt"));
             return Ok(());
         }
-        let toc = read(dir, &format!("{sstable}-TOC.txt"))?;
-        let listed = toc.lines().map(str::trim).filter(|name| !name.is_empty());
-        self.missing.extend(listed.filter(|name| !there.contains(*name)).map(path_of));
+        let toc = read(place.dir, &format!("{sstable}-TOC.txt"))?;
+        let listed: BTreeSet<&str> = toc.lines().map(str::trim).filter(|name| !name.is_empty()).collect();
+        // One that was cut short would prove anything complete.
+        if !listed.contains("Data.db") {
+            self.missing.push(format!("`{}` does not list `Data.db`", path_of("TOC.txt").display()));
+        }
+        for component in listed.into_iter().filter(|component| !there.contains(*component)) {
+            self.missing.push(is_missing(component));
+            self.told.insert(place.manifest_name(&format!("{sstable}-{component}")));
+        }
         Ok(())
     }
 

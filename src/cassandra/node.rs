@@ -13,7 +13,7 @@ use crate::cassandra::config::{Config, Directories};
 use crate::cassandra::nodetool::{Info, Nodetool};
 use crate::dir::Dir;
 use crate::docker::{Container, Facts, PathInside, RunState};
-use crate::error::{Error, tell};
+use crate::error::{Error, is_login_refused, tell};
 use crate::interrupt;
 use crate::proc;
 
@@ -68,6 +68,20 @@ impl Node {
         Ok(Node { container, found, client_port, data: data_places, commitlog, hints, saved_caches })
     }
 
+    /// Refuses where a second look finds other directories than the first: the configuration changes at a start.
+    pub fn refuse_moved(&self, now: &Node) -> Result<()> {
+        let mut pairs = self.data.iter().zip(&now.data);
+        let moved = pairs.find(|(then, now)| then != now).map(|(then, _)| then);
+        let one_more = || if self.data.len() == now.data.len() { None } else { self.data.first() };
+        let Some(place) = moved.or_else(one_more) else { return Ok(()) };
+        Err(Error::HostPath {
+            container: self.container.name.clone(),
+            path: place.container_path.clone(),
+            why: "the data lies elsewhere once the container runs; run again while it does".to_owned(),
+        }
+        .into())
+    }
+
     /// The data directories, held open.
     pub fn open_data(&self) -> Result<Vec<Dir>> {
         self.data.iter().map(|place| Dir::open(&place.host_path)).collect()
@@ -85,13 +99,7 @@ impl Node {
             interrupt::check()?;
             let facts = self.container.inspect().await?;
             if facts.run_state != RunState::Running || (started_as != 0 && facts.pid != started_as) {
-                let log = self.container.last_log_lines(20).await;
-                return Err(Error::ContainerDied {
-                    container: self.container.name.clone(),
-                    exit_code: facts.exit_code,
-                    log: last_errors(&log),
-                }
-                .into());
+                return Err(self.died(&facts).await);
             }
             let Some(port) = self.client_port else { return Ok(()) };
             if proc::listens(facts.pid, port) {
@@ -112,9 +120,14 @@ impl Node {
             let state = match self.own_state(nodetool).await {
                 Ok((state, info)) if state == "UN" => return self.identity_of(info, nodetool).await,
                 Ok((state, _)) => format!("its state is `{state}`"),
-                Err(error) => tell(&error).message,
+                Err(error) if may_pass(&error) => tell(&error).message,
+                Err(error) => return Err(error),
             };
-            if !self.container.inspect().await?.run_state.is_up() || Instant::now() > deadline {
+            let facts = self.container.inspect().await?;
+            if !facts.run_state.is_up() {
+                return Err(self.died(&facts).await);
+            }
+            if Instant::now() > deadline {
                 return Err(self.not_ready(timeout, state).into());
             }
             tokio::time::sleep(POLL).await;
@@ -148,8 +161,22 @@ impl Node {
         })
     }
 
+    async fn died(&self, facts: &Facts) -> anyhow::Error {
+        let log = last_errors(&self.container.last_log_lines(20).await);
+        let (container, exit_code) = (self.container.name.clone(), facts.exit_code);
+        Error::ContainerDied { container, exit_code, log }.into()
+    }
+
     fn not_ready(&self, timeout: Duration, state: String) -> Error {
         Error::NotReady { container: self.container.name.clone(), seconds: timeout.as_secs(), state }
+    }
+}
+
+/// What nodetool fails with while a node is starting; a wrong password stays wrong however long one waits.
+fn may_pass(error: &anyhow::Error) -> bool {
+    match error.downcast_ref() {
+        Some(Error::NodetoolFailed { output, .. }) => !is_login_refused(output),
+        _ => false,
     }
 }
 
@@ -181,20 +208,29 @@ async fn read_config(
         // A URL, as Cassandra wants it.
         (None, Some(url)) => vec![url.trim_start_matches("file:").replacen("///", "/", 1)],
         (None, None) => {
-            let from_environment =
-                [in_directory("CASSANDRA_CONF", ""), in_directory("CASSANDRA_HOME", "/conf")];
-            from_environment
-                .into_iter()
-                .flatten()
-                .chain(["/etc/cassandra/cassandra.yaml".to_owned()])
-                .collect()
+            let usual = [
+                in_directory("CASSANDRA_CONF", ""),
+                in_directory("CASSANDRA_HOME", "/conf"),
+                Some("/etc/cassandra/cassandra.yaml".to_owned()),
+            ];
+            let mut candidates = Vec::new();
+            for path in usual.into_iter().flatten() {
+                if !candidates.contains(&path) {
+                    candidates.push(path);
+                }
+            }
+            candidates
         }
     };
     for path in &candidates {
         // The Engine does not follow a symlink that is the last name.
         let Some(resolved) = finder.resolve(path).await? else { continue };
         if let Some(text) = container.read_file(&resolved).await? {
-            return Config::parse(&text);
+            let container = container.name.clone();
+            return Config::parse(&text).map_err(|error| {
+                let why = format!("`{path}` cannot be read: {error:#}");
+                Error::NotCassandra { container, why }.into()
+            });
         }
     }
     let why = format!("it has no `{}`", candidates.join("`, no `"));
