@@ -6,18 +6,18 @@ program   := target/$(shell uname -m)-unknown-linux-gnu/release/cassandra_backup
 run       := scripts/with-env
 export CARGO_TARGET_DIR := target
 
-.PHONY: help build demo test test-rust lint molecule clean rust python readers docker image
+.PHONY: help build demo test test-rust lint check-program molecule clean rust python readers docker image
 .DEFAULT_GOAL := help
 
 help: ## show this help
-	@sed -nE 's/^([a-z-]+):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -nE 's/^([a-z-]+):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 build: $(installed) ## build the static executable and install it as library/cassandra_*
 
 demo: build python image ## back up and restore a real Cassandra, before your eyes
 	@$(run) scripts/demo
 
-test: test-rust lint molecule ## run every test: test-rust, lint, molecule
+test: test-rust lint check-program molecule ## run every test: test-rust, lint, check-program, molecule
 
 # In Cargo's own test profile, although the release build is there: it would link every test executable with full
 # link-time optimisation, which takes longer (145 s of processor time) than to compile all without it (108 s).
@@ -30,6 +30,10 @@ lint: rust python ## check format, Rust, YAML and Ansible
 	@$(run) cargo clippy --locked --all-targets -- -D warnings
 	@$(run) yamllint --strict .
 	@$(run) ansible-lint
+
+check-program: build ## see that the executable is static and has at most 3 MB: Ansible copies it for every task
+	@! readelf --program-headers $(program) | grep -q INTERP || { echo "$(program) is not static"; false; }
+	@size=$$(stat --format %s $(program)); echo "$(program): static, $$size bytes"; test $$size -le 3000000
 
 molecule: build python image ## run the Molecule scenario against a real Cassandra
 	@$(run) molecule test -s default

@@ -9,6 +9,7 @@ pub mod plan;
 mod preflight;
 mod rollback;
 pub mod swap;
+mod work;
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,6 +23,7 @@ use crate::archive::manifest::Manifest;
 use crate::archive::reader::Archive;
 use crate::archive::unpack::Unpack;
 use crate::cassandra::node::Node;
+use crate::cassandra::nodetool::Nodetool;
 use crate::dir::RelativePath;
 use crate::docker::{Engine, RestartPolicy, RunState};
 use crate::error::{Error, tell};
@@ -219,6 +221,7 @@ impl Restore<'_> {
     /// Verifies the archive and unpacks it on the live data's disk, in one pass; the node is not touched.
     async fn stage(&mut self, mut archive: Archive, report: &mut Report) -> Result<()> {
         report.enter("stage");
+        self.swap.refuse_without_exchange()?;
         self.journal.enter(&self.state, Phase::Staging)?;
         self.swap.mark(&self.journal.run_id)?;
         self.swap.clear(STAGED)?;
@@ -273,9 +276,6 @@ impl Restore<'_> {
             run_state: self.node.found.run_state,
             restart_policy: self.node.found.restart_policy.clone(),
         };
-        if self.node.found.run_state.is_up() {
-            self.journal.stopped_unix_ms = Some(now_unix_ms());
-        }
         // The way back from an earlier restore ends here: this one makes a way back of its own.
         self.swap.check_mark(&self.journal.run_id)?;
         if !self.swap.holds_identity(STAGED)? {
@@ -286,6 +286,9 @@ impl Restore<'_> {
         }
         self.swap.clear(PREVIOUS)?;
         self.swap.remove(swap::UNDONE)?;
+        if self.node.found.run_state.is_up() {
+            self.journal.stopped_unix_ms = Some(now_unix_ms());
+        }
         self.journal.enter(&self.state, Phase::SettingAside)?;
         report.changed = true;
         self.stop(report).await?;
@@ -327,9 +330,7 @@ impl Restore<'_> {
 
     async fn drain(&self, report: &mut Report) {
         let drained = async {
-            let nodetool =
-                crate::cassandra::nodetool::Nodetool::find(&self.node.container, &self.request.access)
-                    .await?;
+            let nodetool = Nodetool::find(&self.node.container, &self.request.access).await?;
             nodetool.drain().await
         };
         // The data is about to be replaced: a node that cannot drain is stopped all the same.

@@ -5,15 +5,15 @@
 //! instant the directory is the old node's, the new node's, or nobody's.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{AtFlags, StatxFlags};
 
 use crate::archive::reader::Archive;
 use crate::cassandra::node::{Node, Place};
 use crate::dir::{Dir, Entry, Kind, is_not_found};
 use crate::durable;
+use crate::restore::work::{WorkPath, refuse_without_exchange};
 
 /// The names in a work directory.
 pub const STAGED: &str = "staged";
@@ -38,52 +38,6 @@ pub struct Swap {
     /// Data directories first, in their order; then commit log, hints and saved caches.
     sites: Vec<Site>,
     data: usize,
-}
-
-/// Where the work directory of a live directory lies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkPath {
-    pub parent: PathBuf,
-    pub name: String,
-    /// Inside the live directory, where that is a mount of its own.
-    pub inside: bool,
-}
-
-impl WorkPath {
-    /// Beside the live directory, where a rename can reach: on the same mount.
-    pub fn of(live: &Path) -> Result<WorkPath> {
-        let base = live.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let name = format!(".cassandra_restore-{base}");
-        let parent = live.parent().unwrap_or(Path::new("/"));
-        if mount_of(live)? == mount_of(parent)? {
-            return Ok(WorkPath { parent: parent.to_owned(), name, inside: false });
-        }
-        Ok(WorkPath { parent: live.to_owned(), name, inside: true })
-    }
-
-    fn open_or_make(&self) -> Result<Dir> {
-        let dir = Dir::open(&self.parent)?.make_dir(&self.name, 0o700)?;
-        // Cassandra looks into every directory that is not called `snapshots` or `backups`.
-        if self.inside { dir.make_dir("backups", 0o700) } else { Ok(dir) }
-    }
-
-    fn open(&self) -> Result<Option<Dir>> {
-        let dir = Dir::open(&self.parent)?.dir_if_there(&self.name)?;
-        match dir {
-            Some(dir) if self.inside => dir.dir_if_there("backups"),
-            dir => Ok(dir),
-        }
-    }
-}
-
-/// The mount's id where the kernel tells it (5.8 on), else the device: a rename reaches as far.
-fn mount_of(path: &Path) -> Result<u64> {
-    let stat =
-        rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::MNT_ID | StatxFlags::INO)
-            .with_context(|| format!("cannot stat `{}`", path.display()))?;
-    let has_mount_id = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
-    let device = (u64::from(stat.stx_dev_major) << 32) | u64::from(stat.stx_dev_minor);
-    Ok(if has_mount_id { stat.stx_mnt_id } else { device })
 }
 
 impl Swap {
@@ -136,6 +90,11 @@ impl Swap {
             }
         }
         Ok(())
+    }
+
+    /// Refuses filesystems on which the blocker would not hold.
+    pub fn refuse_without_exchange(&self) -> Result<()> {
+        self.data().iter().try_for_each(|site| refuse_without_exchange(&site.work))
     }
 
     /// Empties a level of the work directories, and makes it anew.
