@@ -96,7 +96,10 @@ fn the_node_has_the_backups_data_again_byte_for_byte() {
     assert_eq!(result["changed"], true);
     assert_eq!(
         result["msg"],
-        format!("container `node` is restored from `{}`", node.archive("nightly").display())
+        format!(
+            "container `node` is restored from `{}`, with the roles and passwords of that time",
+            node.archive("nightly").display()
+        )
     );
     assert!(!node.starts().last().unwrap().is_new_node);
     assert!(node.dirs().tables("ks1", "later").is_empty());

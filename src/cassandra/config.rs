@@ -13,7 +13,9 @@ pub struct Config {
     saved_caches_directory: Option<String>,
     pub native_transport_port: Option<u16>,
     pub start_native_transport: Option<bool>,
-    pub partitioner: Option<String>,
+    /// Change data capture: `cdc_raw_directory` fills up with commit logs for its consumers.
+    #[serde(default)]
+    pub cdc_enabled: bool,
 }
 
 /// A node's directories as paths inside the container.

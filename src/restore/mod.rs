@@ -214,6 +214,9 @@ impl Restore<'_> {
         let path = self.journal.archive.path.display();
         report.msg =
             format!("container `{}` is {} from `{path}`", self.node.container.name, state_word(goal));
+        if goal == RestoreState::Restored {
+            report.msg.push_str(", with the roles and passwords of that time");
+        }
         report.restore = Some(json!({"state": self.journal.phase.word(), "run_id": self.journal.run_id}));
         Ok(())
     }

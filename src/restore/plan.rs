@@ -13,6 +13,8 @@ pub struct Findings {
     pub identity: Option<NodeIdentity>,
     /// The node has no data yet: a rebuilt host.
     pub is_empty: bool,
+    /// Change data capture is on.
+    pub has_cdc: bool,
     pub auto_remove: bool,
     /// The orchestrator that would start or replace the container by itself.
     pub orchestrator: Option<&'static str>,
@@ -123,6 +125,12 @@ pub fn judge(found: &Findings, archive: &Path, manifest: &Manifest, toc: &Toc, f
                 ),
             );
         }
+    }
+    if found.has_cdc {
+        verdict.warnings.push(
+            "change data capture is on: `cdc_raw_directory` is left as it is, with changes that the restore takes back"
+                .to_owned(),
+        );
     }
     match &found.identity {
         Some(identity) => compare(identity, manifest, archive, force, &mut verdict),

@@ -67,6 +67,7 @@ fn found() -> Findings {
     Findings {
         identity: Some(node()),
         is_empty: false,
+        has_cdc: false,
         auto_remove: false,
         orchestrator: None,
         others_on_the_same_paths: Vec::new(),
@@ -215,4 +216,18 @@ fn an_unknown_node_is_a_warning_and_a_new_one_is_none() {
 fn an_archive_inside_the_data_directory_is_refused() {
     let verdict = judge(&found(), Path::new("/srv/data/t.tgz"), &manifest(), &good_toc(), true);
     assert_eq!(verdict.refusals, ["`/srv/data/t.tgz` lies inside the data directory `/srv/data`"]);
+}
+
+#[test]
+fn change_data_capture_is_warned_of_and_no_reason_not_to_begin() {
+    let mut found = found();
+    found.has_cdc = true;
+    let verdict = judge(&found, Path::new(ARCHIVE), &manifest(), &good_toc(), false);
+    assert_eq!(verdict.refusals, [""; 0]);
+    assert_eq!(
+        verdict.warnings,
+        [
+            "change data capture is on: `cdc_raw_directory` is left as it is, with changes that the restore takes back"
+        ]
+    );
 }

@@ -32,6 +32,7 @@ pub async fn find(engine: &Engine, node: &Node, access: &NodeAccess) -> Result<F
     Ok(Findings {
         identity: identity(node, access).await?,
         is_empty: data.iter().all(|directory| is_empty(&directory.path)),
+        has_cdc: node.has_cdc,
         auto_remove: node.found.auto_remove,
         orchestrator: orchestrator(&node.found),
         others_on_the_same_paths: others,
