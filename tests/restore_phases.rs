@@ -55,7 +55,8 @@ fn each_phase_is_an_outcome_that_may_be_asked_for_again() {
     let phase = |state: &str| {
         let result = restore(&node, json!({"state": state}));
         assert_eq!((&result["changed"], &result["restore"]["state"]), (&json!(true), &json!(state)));
-        assert_eq!(result["msg"], format!("container `node` is {state} from `{path}`"));
+        let roles = if state == "restored" { ", with the roles and passwords of that time" } else { "" };
+        assert_eq!(result["msg"], format!("container `node` is {state} from `{path}`{roles}"));
         result
     };
     let again_is_unchanged = |state: &str| {
