@@ -7,8 +7,8 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use backups::{
-    Meeting, RUNNING, STOPPED, UNTOUCHED, assert_cleared, assert_no_mark, backup, files, manifest, meeting,
-    nightly, refusal, told,
+    Meeting, RUNNING, STOPPED, UNTOUCHED, assert_cleared, assert_no_mark, backup, files, meeting, nightly,
+    refusal, told,
 };
 use cassandra_backup::docker::RunState;
 use serde_json::json;
@@ -183,6 +183,38 @@ fn a_snapshot_that_no_archive_was_made_of_is_not_kept() {
 }
 
 #[test]
+fn a_snapshot_kept_for_an_archive_that_got_no_name_is_cleared_by_the_next_run() {
+    let once = AtomicBool::new(true);
+    let node = small().after("nodetool snapshot", move |dirs| {
+        if once.swap(false, Ordering::Relaxed) {
+            fs::create_dir_all(dirs.storage.parent().unwrap().join("backup/nightly.tgz")).unwrap();
+        }
+    });
+
+    let result = backup(&node, json!({"tag": "nightly", "keep_snapshot": true}));
+
+    assert_eq!((&result["stage"], &result["failed"]), (&json!("publish"), &json!(true)), "{result:#}");
+    fs::remove_dir(node.archive("nightly")).unwrap();
+    let again = backup(&node, json!({"tag": "nightly"}));
+    assert_eq!(again["changed"], true, "{again:#}");
+    assert_eq!(node.snapshots().len(), 0);
+    assert_no_mark(&node);
+}
+
+#[test]
+fn a_snapshot_that_somebody_takes_while_the_node_is_waited_for_is_not_ours_either() {
+    let node = small().after("nodetool status", |dirs| {
+        fs::create_dir_all(dirs.table("ks1", "users").join("snapshots/nightly")).unwrap();
+    });
+
+    let result = backup(&node, json!({"tag": "nightly"}));
+
+    assert_eq!(told(&result).0, "snapshot_not_ours");
+    assert_eq!(node.snapshots().into_iter().collect::<Vec<_>>(), ["nightly"]);
+    assert_eq!(node.changes(), [""; 0]);
+}
+
+#[test]
 fn clearing_that_fails_is_told_and_done_by_the_next_run() {
     let node = small().failing_on("nodetool clearsnapshot", 2, "error: cannot remove\n");
 
@@ -339,54 +371,6 @@ fn a_question_whose_answer_is_cut_off_is_no_answer() {
     );
     assert_eq!(told(&result), ("engine_failed", message.as_str()));
     assert_eq!(node.changes(), [""; 0]);
-}
-
-#[test]
-fn a_second_run_on_a_node_at_work_is_refused() {
-    let (node, meeting) = stands_still(small());
-    let first = node.start_module("cassandra_backup", json!({"tag": "nightly"}));
-    meeting.wait();
-    let changes = node.changes();
-
-    for tag in ["nightly", "weekly"] {
-        let second = backup(&node, json!({"tag": tag}));
-        let lock = tree(&node.state_dir()).into_keys().find(|path| path.ends_with("/lock")).unwrap();
-        let holder = fs::read_to_string(node.state_dir().join(lock)).unwrap();
-        assert!(holder.starts_with("process ") && holder.ends_with("Z on container `node`"), "{holder}");
-        let message = format!(
-            "another run is at work on this node: {holder}. {UNTOUCHED}. wait until it has ended, then run again"
-        );
-        assert_eq!(told(&second), ("busy", message.as_str()));
-    }
-    assert_eq!(node.changes(), changes);
-
-    meeting.end();
-    assert_eq!(first.finish()["changed"], true);
-    assert_eq!(files(&node.backup_dir()), ["nightly.tgz", "nightly.tgz.sha256"]);
-}
-
-#[test]
-fn two_nodes_with_one_directory_and_one_tag_do_not_mix_their_archives() {
-    let (node, meeting) = stands_still(small());
-    let other = small();
-    let args = json!({"tag": "nightly", "backup_dir": node.backup_dir(), "verify": false});
-    let first = node.start_module("cassandra_backup", args.clone());
-    meeting.wait();
-
-    let second = backup(&other, args);
-
-    let dir = node.backup_dir();
-    let message = format!(
-        "`{}` cannot be used as backup_dir: another run is making `{}` there. {RUNNING}. set `backup_dir` to a directory of \
-         its own on this host",
-        dir.display(),
-        node.archive("nightly").display()
-    );
-    assert_eq!(told(&second), ("backup_dir", message.as_str()));
-    meeting.end();
-    assert_eq!(first.finish()["changed"], true);
-    assert_eq!(manifest(&node.archive("nightly")).node.host_id, node.host_id());
-    assert_eq!(other.changes(), [""; 0]);
 }
 
 #[test]

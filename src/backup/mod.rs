@@ -160,6 +160,10 @@ impl<'a> Job<'a> {
     async fn make(&self, report: &mut Report) -> Result<()> {
         report.changed = false;
         let state = NodeState::enter(&self.request.access.state_dir, &self.node)?;
+        // Under the lock now: another run may have made it since the first look.
+        if !self.present.force && Store::path_in(&self.request.backup_dir, &self.request.tag).exists() {
+            return Err(Error::Busy { holder: "a run that has ended just now".to_owned() }.into());
+        }
         report.standing = "The data is untouched".to_owned();
         let (container, found) = (&self.node.container, self.node.found.run_state);
         let stop_timeout = self.request.access.stop_timeout;
@@ -200,26 +204,30 @@ impl<'a> Job<'a> {
         let nodetool = Nodetool::find(&self.node.container, access).await?;
         let identity = self.node.wait_until_normal(&nodetool, access.wait_timeout).await?;
         self.clear_leftovers(state, &nodetool).await?;
+        self.refuse_strange_snapshot()?;
         let live = self.ask(nodetool, identity).await?;
         state.remember(&self.node, &live.identity)?;
 
         let draft = draft::begin(&Store::open_or_make(&self.request.backup_dir)?, tag)?;
         state
             .mark_snapshot(&SnapshotMark { tag: tag.clone(), backup_dir: self.request.backup_dir.clone() })?;
-        let is_cleared = Cell::new(false);
+        let is_settled = Cell::new(false);
         let made = async {
-            let packed = self.pack_and_clear(&live, draft, &is_cleared, report).await?;
-            self.publish(packed, report)
+            let packed = self.pack_and_clear(&live, draft, &is_settled, report).await?;
+            self.publish(packed, report)?;
+            is_settled.set(true);
+            Ok(())
         };
-        // The mark goes last: killed while a large archive is synced, its draft is found by it.
-        finally(made, async || if is_cleared.get() { state.unmark_snapshot() } else { Ok(()) }).await
+        // The mark goes last: killed while a large archive is synced, its draft is found by it. One that stays
+        // lets the next run clear what this one could not, or kept for an archive that did not get its name.
+        finally(made, async || if is_settled.get() { state.unmark_snapshot() } else { Ok(()) }).await
     }
 
     async fn pack_and_clear(
         &self,
         live: &Live,
         draft: Draft,
-        is_cleared: &Cell<bool>,
+        is_settled: &Cell<bool>,
         report: &mut Report,
     ) -> Result<Packed> {
         let keep = Cell::new(false);
@@ -232,8 +240,8 @@ impl<'a> Job<'a> {
         let clear = async || {
             if !keep.get() {
                 self.clear_snapshot(&live.nodetool, &self.request.tag).await?;
+                is_settled.set(true);
             }
-            is_cleared.set(true);
             Ok(())
         };
         finally(pack, clear).await

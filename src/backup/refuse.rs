@@ -46,14 +46,21 @@ impl Job<'_> {
         }
     }
 
+    /// A snapshot of this tag that no mark calls ours would be cleared with ours.
+    pub(super) fn refuse_strange_snapshot(&self) -> Result<()> {
+        match holding_snapshot(&self.node.open_data()?, &self.request.tag)?.is_empty() {
+            true => Ok(()),
+            false => Err(Error::SnapshotNotOurs { tag: self.request.tag.clone() }.into()),
+        }
+    }
+
     /// Refuses a target that cannot take the archive, and a tag that is somebody else's snapshot.
     pub(super) async fn refuse_target(&self) -> Result<()> {
         let roots = self.node.open_data()?;
         let state = NodeState::look(&self.request.access.state_dir, &self.node)?;
         let mark = state.as_ref().map(NodeState::snapshot_mark).transpose()?.flatten();
-        let ours = mark.is_some_and(|mark| mark.tag == self.request.tag);
-        if !ours && !holding_snapshot(&roots, &self.request.tag)?.is_empty() {
-            return Err(Error::SnapshotNotOurs { tag: self.request.tag.clone() }.into());
+        if mark.is_none_or(|mark| mark.tag != self.request.tag) {
+            self.refuse_strange_snapshot()?;
         }
         let needed = blocking(move || live_bytes(&roots)).await?;
         let free = existing_part(&self.request.backup_dir)?.free_space()?;
