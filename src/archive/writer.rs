@@ -18,8 +18,14 @@ use crate::dir::{Dir, RelativePath, is_not_found};
 use crate::error::Error;
 use crate::interrupt;
 
-/// A file's piece in a gzip member of its own.
+/// A file's piece in a gzip member of its own, in archives of up to 1 TiB.
 pub(super) const CHUNK: usize = 1 << 20;
+
+/// Larger chunks for larger archives: a million entries of the table of contents are as much as is held in
+/// memory while reading.
+fn chunk_size(bytes: u64) -> u64 {
+    (bytes >> 20).next_power_of_two().clamp(CHUNK as u64, 32 << 20)
+}
 
 /// The finished archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +56,7 @@ pub fn write(
         parents: Parents::new(roots),
         roots,
         chunk: Vec::new(),
+        chunk_size: chunk_size(manifest.bytes),
     };
     packer.blob.next_member().context(CANNOT_WRITE)?;
     packer.pack_manifest(manifest)?;
@@ -99,6 +106,7 @@ struct Packer<'a, W> {
     parents: Parents<'a>,
     roots: &'a [Dir],
     chunk: Vec<u8>,
+    chunk_size: u64,
 }
 
 impl<W: Write> Packer<'_, W> {
@@ -132,7 +140,7 @@ impl<W: Write> Packer<'_, W> {
         let mut left = *size;
         while left > 0 {
             interrupt::check()?;
-            source.read_chunk(&mut self.chunk, left)?;
+            source.read_chunk(&mut self.chunk, left.min(self.chunk_size))?;
             self.pack_chunk()?;
             left -= self.chunk.len() as u64;
             progress(self.chunk.len() as u64);
@@ -226,9 +234,8 @@ impl Opened {
         Ok(())
     }
 
-    /// The next chunk of a file of which so many bytes are left.
-    fn read_chunk(&mut self, chunk: &mut Vec<u8>, left: u64) -> Result<()> {
-        let wanted = left.min(CHUNK as u64);
+    /// The next chunk of a file, of so many bytes.
+    fn read_chunk(&mut self, chunk: &mut Vec<u8>, wanted: u64) -> Result<()> {
         chunk.clear();
         let count = (&self.file)
             .take(wanted)

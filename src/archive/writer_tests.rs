@@ -101,3 +101,14 @@ fn members_that_no_reader_would_accept_are_refused_before_anything_is_written() 
         "failed: its manifest counts 1 files of 5 bytes, but 0 files of 0 bytes are there"
     );
 }
+
+#[test]
+fn a_table_of_contents_has_about_a_million_entries_at_most() {
+    for tebibytes in [1u64, 2, 3, 8, 30] {
+        let bytes = tebibytes << 40;
+        assert!(bytes / chunk_size(bytes) <= 1 << 20, "{tebibytes} TiB");
+    }
+    assert_eq!(chunk_size(0), CHUNK as u64);
+    assert_eq!(chunk_size(1 << 40), CHUNK as u64);
+    assert_eq!(chunk_size((1 << 40) + (1 << 21)), 2 << 20);
+}

@@ -160,7 +160,8 @@ impl<'a> Job<'a> {
     async fn make(&self, report: &mut Report) -> Result<()> {
         report.changed = false;
         let state = NodeState::enter(&self.request.access.state_dir, &self.node)?;
-        // Under the lock now: another run may have made it since the first look.
+        // Under the lock now: another run may have made it, or begun a restore, since the first look.
+        Journal::refuse_unfinished(&state)?;
         if !self.present.force && Store::path_in(&self.request.backup_dir, &self.request.tag).exists() {
             return Err(Error::Busy { holder: "a run that has ended just now".to_owned() }.into());
         }
@@ -260,7 +261,10 @@ impl<'a> Job<'a> {
 
     /// Clears what a run that was killed left on this node: only what its mark says is ours.
     async fn clear_leftovers(&self, state: &NodeState, nodetool: &Nodetool) -> Result<()> {
-        self.wait_for_snapshots().await?;
+        tokio::select! {
+            ended = self.wait_for_snapshots() => ended?,
+            interrupted = interrupt::requested() => return Err(interrupted.into()),
+        }
         let Some(mark) = state.snapshot_mark()? else { return Ok(()) };
         self.clear_snapshot(nodetool, &mark.tag).await?;
         draft::remove_left_over(&mark.backup_dir, &mark.tag)?;

@@ -44,7 +44,10 @@ impl Job<'_> {
         report.enter("snapshot");
         let keyspaces: Vec<String> = live.tables.keys().cloned().collect();
         let created = whole_seconds(SystemTime::now());
-        live.nodetool.snapshot(&tag, if live.whole_node { &[] } else { &keyspaces }).await?;
+        tokio::select! {
+            taken = live.nodetool.snapshot(&tag, if live.whole_node { &[] } else { &keyspaces }) => taken?,
+            interrupted = interrupt::requested() => return Err(interrupted.into()),
+        }
         interrupt::check()?;
 
         report.enter("prove");
@@ -78,12 +81,11 @@ impl Job<'_> {
     }
 
     /// Waits until no `nodetool snapshot` is at work in the container: one of a run that was killed, or whose
-    /// connection broke, would go on making what is being cleared.
+    /// connection broke, would go on making what is being cleared. Part of clean-up: a signal does not end it.
     pub(super) async fn wait_for_snapshots(&self) -> Result<()> {
         let deadline = Instant::now() + self.request.access.wait_timeout;
         let is_one = |command: &String| command.contains("nodetool") && command.contains("snapshot");
         while let Some(command) = self.node.container.running_commands().await?.into_iter().find(is_one) {
-            interrupt::check()?;
             if Instant::now() > deadline {
                 let holder = format!("`{command}` is running in container `{}`", self.node.container.name);
                 return Err(Error::Busy { holder }.into());

@@ -62,7 +62,12 @@ impl Job<'_> {
         if mark.is_none_or(|mark| mark.tag != self.request.tag) {
             self.refuse_strange_snapshot()?;
         }
-        let needed = blocking(move || live_bytes(&roots)).await?;
+        let (only, without) = (self.present.keyspaces.clone(), self.present.exclude_keyspaces.clone());
+        let asked = move |keyspace: &str| {
+            (only.is_empty() || only.iter().any(|one| one == keyspace))
+                && !without.iter().any(|one| one == keyspace)
+        };
+        let needed = blocking(move || live_bytes(&roots, asked)).await?;
         let free = existing_part(&self.request.backup_dir)?.free_space()?;
         if needed > free {
             return Err(Error::NoSpace { path: self.request.backup_dir.clone(), needed, free }.into());

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::dir::{Dir, Kind, RelativePath};
+use crate::dir::{Dir, Kind, RelativePath, is_not_found};
 
 /// A table's directory in one of the data directories. A table dropped and made again has two, with two ids.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,19 +44,30 @@ pub fn table_dirs(roots: &[Dir]) -> Result<Vec<TableDir>> {
     let mut found = Vec::new();
     for (root, dir) in roots.iter().enumerate() {
         for keyspace in dir.dir_names()? {
-            let names = dir.dir(&keyspace)?.dir_names()?;
-            let tables = names.into_iter().filter(|name| split_id(name).is_some());
+            let names = dir.dir_if_there(&keyspace)?.map(|dir| dir.dir_names()).transpose()?;
+            let tables = names.into_iter().flatten().filter(|name| split_id(name).is_some());
             found.extend(tables.map(|name| TableDir { root, keyspace: keyspace.clone(), name }));
         }
     }
     Ok(found)
 }
 
+impl TableDir {
+    /// `None` where the live node has removed it since it was listed.
+    fn open(&self, roots: &[Dir]) -> Result<Option<Dir>> {
+        match roots[self.root].dir_at(&self.path()?) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// The table directories that hold a snapshot of this tag, by its whole name.
 pub fn holding_snapshot(roots: &[Dir], tag: &str) -> Result<Vec<TableDir>> {
     let mut holding = Vec::new();
     for table in table_dirs(roots)? {
-        let dir = roots[table.root].dir_at(&table.path()?)?;
+        let Some(dir) = table.open(roots)? else { continue };
         if let Some(snapshots) = dir.dir_if_there("snapshots")?
             && snapshots.stat(tag)?.is_some()
         {
@@ -66,14 +77,15 @@ pub fn holding_snapshot(roots: &[Dir], tag: &str) -> Result<Vec<TableDir>> {
     Ok(holding)
 }
 
-/// Bytes of the live files, without snapshots and incremental backups: what an archive needs at most.
-pub fn live_bytes(roots: &[Dir]) -> Result<u64> {
+/// Bytes of the live files of some keyspaces, without snapshots and incremental backups: what an archive of
+/// them needs at most.
+pub fn live_bytes(roots: &[Dir], of: impl Fn(&str) -> bool) -> Result<u64> {
     let mut bytes = 0;
-    for table in table_dirs(roots)? {
-        let dir = roots[table.root].dir_at(&table.path()?)?;
+    for table in table_dirs(roots)?.into_iter().filter(|table| of(&table.keyspace)) {
+        let Some(dir) = table.open(roots)? else { continue };
         bytes += file_bytes(&dir)?;
         for name in dir.dir_names()?.iter().filter(|name| name.starts_with('.')) {
-            bytes += file_bytes(&dir.dir(name)?)?;
+            bytes += dir.dir_if_there(name)?.map_or(Ok(0), |dir| file_bytes(&dir))?;
         }
     }
     Ok(bytes)

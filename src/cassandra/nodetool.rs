@@ -11,6 +11,8 @@ use crate::error::Error;
 
 /// How long nodetool may take to answer a question; a snapshot or a repair takes the time it needs.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// What asks or works table by table: ten thousand tables take minutes.
+const LONG_ANSWER_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// nodetool of one container, found and ready to be called.
 #[derive(Debug)]
@@ -62,7 +64,8 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
         let path = match &access.nodetool_path {
             Some(path) => path.clone(),
             None => {
-                let looked = container.exec(&["sh", "-c", LOOK], None).await?;
+                let looking = container.exec(&["sh", "-c", LOOK], None);
+                let looked = tokio::time::timeout(ANSWER_TIMEOUT, looking).await.map_err(|_| missing())??;
                 if looked.exit_code != 0 {
                     return Err(missing().into());
                 }
@@ -82,7 +85,8 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
 
     pub async fn release_version(&self) -> Result<String> {
         let said = self.ask(&["version"]).await?;
-        Ok(field(&said, "ReleaseVersion").unwrap_or_default().to_owned())
+        let version = field(&said, "ReleaseVersion").map(str::to_owned);
+        version.ok_or_else(|| self.senseless("version", "no version"))
     }
 
     pub async fn info(&self) -> Result<Info> {
@@ -91,7 +95,8 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
     }
 
     pub async fn describe_cluster(&self) -> Result<Cluster> {
-        Ok(Cluster::parse(&self.ask(&["describecluster"]).await?))
+        let cluster = Cluster::parse(&self.ask(&["describecluster"]).await?);
+        if cluster.name.is_empty() { Err(self.senseless("describecluster", "no name")) } else { Ok(cluster) }
     }
 
     pub async fn status(&self) -> Result<Vec<Peer>> {
@@ -101,7 +106,7 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
     /// `tablestats` (`cfstats` before 3.0): the only list of tables that needs no CQL client.
     pub async fn tables(&self, release_version: &str) -> Result<Tables> {
         let command = if release_version.starts_with("2.") { "cfstats" } else { "tablestats" };
-        let tables = parse_tables(&self.ask(&[command]).await?);
+        let tables = parse_tables(&self.ask_within(LONG_ANSWER_TIMEOUT, &[command]).await?);
         if tables.is_empty() { Err(self.senseless(command, "no table")) } else { Ok(tables) }
     }
 
@@ -116,11 +121,11 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
     }
 
     pub async fn clear_snapshot(&self, tag: &str) -> Result<()> {
-        self.run(&["clearsnapshot", "-t", tag]).await.map(|_| ())
+        self.ask_within(LONG_ANSWER_TIMEOUT, &["clearsnapshot", "-t", tag]).await.map(|_| ())
     }
 
     pub async fn drain(&self) -> Result<()> {
-        self.run(&["drain"]).await.map(|_| ())
+        self.ask(&["drain"]).await.map(|_| ())
     }
 
     /// Repairs one keyspace. One replica, or no other node in a range, is nothing to repair, not a failure.
@@ -136,10 +141,14 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
     }
 
     async fn ask(&self, command: &[&str]) -> Result<String> {
-        match tokio::time::timeout(ANSWER_TIMEOUT, self.run(command)).await {
+        self.ask_within(ANSWER_TIMEOUT, command).await
+    }
+
+    async fn ask_within(&self, timeout: Duration, command: &[&str]) -> Result<String> {
+        match tokio::time::timeout(timeout, self.run(command)).await {
             Ok(said) => said,
             Err(_) => {
-                let output = format!("no answer within {} s", ANSWER_TIMEOUT.as_secs());
+                let output = format!("no answer within {} s", timeout.as_secs());
                 let outcome = ExecOutcome { exit_code: -1, stdout: String::new(), stderr: output };
                 Err(self.failed(command, &outcome))
             }
