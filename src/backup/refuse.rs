@@ -80,7 +80,7 @@ impl Job<'_> {
 pub(super) fn refuse_unusable(node: &Node) -> Result<()> {
     let mut entries = Vec::new();
     for place in &node.data {
-        let found = match Dir::open(&place.host_path) {
+        let found = match place.open() {
             Ok(dir) => dir.entries()?,
             Err(error) if is_not_found(&error) => continue,
             Err(error) => return Err(error),

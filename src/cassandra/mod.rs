@@ -5,3 +5,4 @@ pub mod config;
 pub mod data_files;
 pub mod node;
 pub mod nodetool;
+pub mod place;

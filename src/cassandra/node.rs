@@ -1,8 +1,5 @@
 //! The node in a container: where its directories lie on this host, who it is, when it is ready.
 
-use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -11,16 +8,16 @@ use crate::ansible::request::NodeAccess;
 use crate::archive::manifest::NodeIdentity;
 use crate::cassandra::config::{Config, Directories};
 use crate::cassandra::nodetool::{Info, Nodetool};
+use crate::cassandra::place::PathFinder;
+pub use crate::cassandra::place::Place;
 use crate::dir::Dir;
-use crate::docker::{Container, Facts, PathInside, RunState};
+use crate::docker::{Container, Facts, RunState};
 use crate::error::{Error, is_login_refused, tell};
 use crate::interrupt;
 use crate::proc;
 
 /// How often a starting node is looked at.
 const POLL: Duration = Duration::from_millis(100);
-/// Symlinks followed inside the container before it counts as a loop, as the kernel has it.
-const MOST_SYMLINKS: usize = 40;
 
 /// A node as it was found: nothing here was guessed.
 #[derive(Debug)]
@@ -36,14 +33,6 @@ pub struct Node {
     pub saved_caches: Place,
 }
 
-/// One directory of the node, inside and on this host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// As Cassandra is configured, for messages and the manifest.
-    pub container_path: String,
-    pub host_path: PathBuf,
-}
-
 impl Node {
     /// Reads the configuration and works out every directory's host path; proven where the container runs.
     pub async fn look(container: Container, access: &NodeAccess) -> Result<Node> {
@@ -53,7 +42,7 @@ impl Node {
             let prefix = format!("-D{name}=");
             java.iter().find_map(|argument| argument.strip_prefix(&prefix)).map(str::to_owned)
         };
-        let mut finder = PathFinder { container: &container, found: &found, symlinks: HashMap::new() };
+        let mut finder = PathFinder::new(&container, &found);
         let config = read_config(&mut finder, access, property("cassandra.config")).await?;
         let home = found.env.get("CASSANDRA_HOME").map_or("/opt/cassandra", String::as_str);
         let storage_dir = property("cassandra.storagedir").unwrap_or_else(|| format!("{home}/data"));
@@ -85,7 +74,7 @@ impl Node {
 
     /// The data directories, held open.
     pub fn open_data(&self) -> Result<Vec<Dir>> {
-        self.data.iter().map(|place| Dir::open(&place.host_path)).collect()
+        self.data.iter().map(Place::open).collect()
     }
 
     pub fn all_places(&self) -> impl Iterator<Item = &Place> {
@@ -236,115 +225,4 @@ async fn read_config(
     }
     let why = format!("it has no `{}`", candidates.join("`, no `"));
     Err(Error::NotCassandra { container: container.name.clone(), why }.into())
-}
-
-/// Follows paths from the container's view to the host's.
-struct PathFinder<'a> {
-    container: &'a Container,
-    found: &'a Facts,
-    /// What was asked already: each question is a round trip.
-    symlinks: HashMap<String, Option<String>>,
-}
-
-impl PathFinder<'_> {
-    async fn place(&mut self, container_path: String) -> Result<Place> {
-        let fail = |why: String| Error::HostPath {
-            container: self.container.name.clone(),
-            path: container_path.clone(),
-            why,
-        };
-        let resolved =
-            self.resolve(&container_path).await?.ok_or_else(|| fail("its symlinks go in a circle".into()))?;
-        let inside = Path::new(&resolved);
-        let mounts = &self.found.mounts;
-        let covering = mounts.iter().filter(|mount| inside.starts_with(&mount.container_path));
-        let Some(mount) = covering.max_by_key(|mount| mount.container_path.len()) else {
-            return Err(fail("it lies in the container's own layer, not on a mount".to_owned()).into());
-        };
-        if !matches!(mount.kind.as_str(), "bind" | "volume") {
-            return Err(fail(format!("it lies on a mount of type {}", mount.kind)).into());
-        }
-        let nested = mounts.iter().find(|other| {
-            other.container_path != resolved && Path::new(&other.container_path).starts_with(inside)
-        });
-        if let Some(nested) = nested {
-            return Err(fail(format!("another mount, `{}`, lies below it", nested.container_path)).into());
-        }
-        let below = inside.strip_prefix(&mount.container_path).unwrap_or(Path::new(""));
-        let host_path = match below.as_os_str().is_empty() {
-            true => PathBuf::from(&mount.host_path),
-            false => Path::new(&mount.host_path).join(below),
-        };
-        if self.found.run_state == RunState::Running {
-            prove_same(self.found.pid, &resolved, &host_path).map_err(fail)?;
-        }
-        Ok(Place { container_path, host_path })
-    }
-
-    /// The path without symlinks; what is not there yet is taken as it is. `None`: a loop.
-    async fn resolve(&mut self, path: &str) -> Result<Option<String>> {
-        let mut resolved = String::new();
-        let mut rest: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
-        let mut followed = 0;
-        while let Some(name) = rest.pop() {
-            match name.as_str() {
-                "" | "." => continue,
-                ".." => resolved.truncate(resolved.rfind('/').unwrap_or(0)),
-                name => {
-                    let next = format!("{resolved}/{name}");
-                    let Some(target) = self.symlink_target(&next).await? else {
-                        resolved = next;
-                        continue;
-                    };
-                    followed += 1;
-                    if followed > MOST_SYMLINKS {
-                        return Ok(None);
-                    }
-                    if target.starts_with('/') {
-                        resolved.clear();
-                    }
-                    rest.extend(target.split('/').rev().map(str::to_owned));
-                }
-            }
-        }
-        Ok(Some(resolved))
-    }
-
-    async fn symlink_target(&mut self, path: &str) -> Result<Option<String>> {
-        if let Some(known) = self.symlinks.get(path) {
-            return Ok(known.clone());
-        }
-        let target = match self.container.stat(path).await? {
-            Some(PathInside::Symlink { target }) => Some(target),
-            Some(PathInside::Other) | None => None,
-        };
-        self.symlinks.insert(path.to_owned(), target.clone());
-        Ok(target)
-    }
-}
-
-/// The container's directory and the host's must be one inode: a mount that moved, or a socket of another
-/// host's engine, would make us work on a stranger's files.
-fn prove_same(pid: i64, container_path: &str, host_path: &Path) -> std::result::Result<(), String> {
-    let seen_inside = PathBuf::from(format!("/proc/{pid}/root{container_path}"));
-    let inside = match std::fs::metadata(&seen_inside) {
-        Ok(inside) => inside,
-        // Cassandra makes its directories itself, some of them late.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !host_path.exists() => return Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            return Err(
-                "it cannot be compared with the container's view without root; run with `become: true`"
-                    .into(),
-            );
-        }
-        Err(error) => return Err(format!("it cannot be seen through process {pid}: {error}")),
-    };
-    match std::fs::metadata(host_path) {
-        Ok(outside) if (outside.dev(), outside.ino()) == (inside.dev(), inside.ino()) => Ok(()),
-        Ok(_) => Err(format!(
-            "`{}` on this host is another directory than the container sees",
-            host_path.display()
-        )),
-        Err(error) => Err(format!("`{}` on this host: {error}", host_path.display())),
-    }
 }

@@ -1,0 +1,237 @@
+//! A directory of the node: inside the container as it is configured, and on this host where it is mounted.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::dir::{Dir, RelativePath, is_not_found};
+use crate::docker::{Container, Facts, PathInside, RunState};
+use crate::error::Error;
+
+/// Symlinks followed inside the container before it counts as a loop, as the kernel has it.
+const MOST_SYMLINKS: usize = 40;
+
+/// One directory of the node, inside and on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// As Cassandra is configured, for messages and the manifest.
+    pub container_path: String,
+    /// For messages, and to know one node from another. Never opened: see [`Place::open`].
+    pub host_path: PathBuf,
+    /// What the host's administrator mounted, by a path that the container cannot change.
+    mount: PathBuf,
+    /// From there on names belong to the container's user.
+    below: Option<RelativePath>,
+}
+
+impl Place {
+    /// The directory itself, through no symlink below its mount.
+    pub fn open(&self) -> Result<Dir> {
+        let mount = Dir::open(&self.mount)?;
+        match &self.below {
+            None => Ok(mount),
+            Some(below) => mount.dir_at(below),
+        }
+    }
+
+    /// The directory that holds it, opened as safely, and its name there.
+    pub fn open_parent(&self) -> Result<(Dir, String)> {
+        let name = |path: &Path| {
+            let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+            name.with_context(|| format!("`{}` has no name that is UTF-8", path.display()))
+        };
+        match &self.below {
+            None => Ok((Dir::open(self.mount.parent().unwrap_or(Path::new("/")))?, name(&self.mount)?)),
+            Some(below) => {
+                let mount = Dir::open(&self.mount)?;
+                let parent = below.parent().map_or(Ok(None), |parent| mount.dir_at(&parent).map(Some))?;
+                Ok((parent.unwrap_or(mount), below.file_name().to_owned()))
+            }
+        }
+    }
+
+    /// The container's directory and the host's must be one inode: a mount that moved, or a socket of another
+    /// host's engine, would make us work on a stranger's files.
+    fn prove(&self, pid: i64, resolved: &str) -> std::result::Result<(), String> {
+        let shown = self.host_path.display();
+        let inside = match open_inside(pid, resolved) {
+            Ok(inside) => inside,
+            // Cassandra makes its directories itself, some of them late.
+            Err(error) if is_not_found(&error) && self.open().is_err_and(|error| is_not_found(&error)) => {
+                return Ok(());
+            }
+            Err(error) if is_permission_denied(&error) => {
+                let why =
+                    "it cannot be compared with the container's view without root; run with `become: true`";
+                return Err(why.to_owned());
+            }
+            Err(error) => return Err(format!("it cannot be seen through process {pid}: {error:#}")),
+        };
+        let outside = self.open().map_err(|error| format!("`{shown}` on this host: {error:#}"))?;
+        match (inside.own_stat(), outside.own_stat()) {
+            (Ok(inside), Ok(outside))
+                if (inside.st_dev, inside.st_ino) == (outside.st_dev, outside.st_ino) =>
+            {
+                Ok(())
+            }
+            (Ok(_), Ok(_)) => {
+                Err(format!("`{shown}` on this host is another directory than the container sees"))
+            }
+            (Err(error), _) | (_, Err(error)) => Err(format!("{error:#}")),
+        }
+    }
+}
+
+/// A directory as a process of the container sees it. `resolved` has no symlink: one that was planted since is
+/// refused, as it would lead to this host's files.
+fn open_inside(pid: i64, resolved: &str) -> Result<Dir> {
+    let root = Dir::open(Path::new(&format!("/proc/{pid}/root")))?;
+    root.dir_at(&RelativePath::parse(resolved.trim_start_matches('/'))?)
+}
+
+fn is_permission_denied(error: &anyhow::Error) -> bool {
+    let denied =
+        |cause: &rustix::io::Errno| matches!(*cause, rustix::io::Errno::ACCESS | rustix::io::Errno::PERM);
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(denied))
+}
+
+/// Follows paths from the container's view to the host's.
+pub struct PathFinder<'a> {
+    pub container: &'a Container,
+    pub found: &'a Facts,
+    /// What was asked already: each question is a round trip.
+    symlinks: HashMap<String, Option<String>>,
+}
+
+impl<'a> PathFinder<'a> {
+    pub fn new(container: &'a Container, found: &'a Facts) -> PathFinder<'a> {
+        PathFinder { container, found, symlinks: HashMap::new() }
+    }
+
+    pub async fn place(&mut self, container_path: String) -> Result<Place> {
+        let fail = |why: String| Error::HostPath {
+            container: self.container.name.clone(),
+            path: container_path.clone(),
+            why,
+        };
+        let resolved =
+            self.resolve(&container_path).await?.ok_or_else(|| fail("its symlinks go in a circle".into()))?;
+        let inside = Path::new(&resolved);
+        let mounts = &self.found.mounts;
+        let covering = mounts.iter().filter(|mount| inside.starts_with(&mount.container_path));
+        let Some(mount) = covering.max_by_key(|mount| mount.container_path.len()) else {
+            return Err(fail("it lies in the container's own layer, not on a mount".to_owned()).into());
+        };
+        if !matches!(mount.kind.as_str(), "bind" | "volume") {
+            return Err(fail(format!("it lies on a mount of type {}", mount.kind)).into());
+        }
+        let nested = mounts.iter().find(|other| {
+            other.container_path != resolved && Path::new(&other.container_path).starts_with(inside)
+        });
+        if let Some(nested) = nested {
+            return Err(fail(format!("another mount, `{}`, lies below it", nested.container_path)).into());
+        }
+        let below = inside.strip_prefix(&mount.container_path).unwrap_or(Path::new(""));
+        let below = match below.to_string_lossy().as_ref() {
+            "" => None,
+            path => Some(RelativePath::parse(path)?),
+        };
+        let mount = PathBuf::from(&mount.host_path);
+        let host_path = below.as_ref().map_or(mount.clone(), |below| mount.join(below.as_str()));
+        let place = Place { container_path: container_path.clone(), host_path, mount, below };
+        if self.found.run_state == RunState::Running {
+            place.prove(self.found.pid, &resolved).map_err(fail)?;
+        }
+        Ok(place)
+    }
+
+    /// The path without symlinks; what is not there yet is taken as it is. `None`: a loop.
+    pub async fn resolve(&mut self, path: &str) -> Result<Option<String>> {
+        let mut resolved = String::new();
+        let mut rest: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
+        let mut followed = 0;
+        while let Some(name) = rest.pop() {
+            match name.as_str() {
+                "" | "." => continue,
+                ".." => resolved.truncate(resolved.rfind('/').unwrap_or(0)),
+                name => {
+                    let next = format!("{resolved}/{name}");
+                    let Some(target) = self.symlink_target(&next).await? else {
+                        resolved = next;
+                        continue;
+                    };
+                    followed += 1;
+                    if followed > MOST_SYMLINKS {
+                        return Ok(None);
+                    }
+                    if target.starts_with('/') {
+                        resolved.clear();
+                    }
+                    rest.extend(target.split('/').rev().map(str::to_owned));
+                }
+            }
+        }
+        Ok(Some(resolved))
+    }
+
+    async fn symlink_target(&mut self, path: &str) -> Result<Option<String>> {
+        if let Some(known) = self.symlinks.get(path) {
+            return Ok(known.clone());
+        }
+        let target = match self.container.stat(path).await? {
+            Some(PathInside::Symlink { target }) => Some(target),
+            Some(PathInside::Other) | None => None,
+        };
+        self.symlinks.insert(path.to_owned(), target.clone());
+        Ok(target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn place(mount: &Path, below: &str) -> Place {
+        Place {
+            container_path: "/var/lib/cassandra/data".to_owned(),
+            host_path: mount.join(below),
+            mount: mount.to_owned(),
+            below: Some(RelativePath::parse(below).unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_symlink_that_the_containers_user_plants_is_not_followed() {
+        let (mount, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(mount.path().join("cassandra")).unwrap();
+        symlink(elsewhere.path(), mount.path().join("data")).unwrap();
+        symlink(elsewhere.path(), mount.path().join("cassandra/up")).unwrap();
+
+        assert!(place(mount.path(), "data").open().is_err());
+        assert!(place(mount.path(), "cassandra/up/data").open().is_err());
+        assert!(place(mount.path(), "cassandra/up/data").open_parent().is_err());
+        let (parent, name) = place(mount.path(), "cassandra/data").open_parent().unwrap();
+        assert_eq!((parent.path(), name.as_str()), (mount.path().join("cassandra").as_path(), "data"));
+    }
+
+    #[test]
+    fn what_the_container_sees_elsewhere_is_not_taken_for_the_hosts() {
+        let (mount, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let here = mount.path().canonicalize().unwrap();
+        std::fs::create_dir(here.join("data")).unwrap();
+        let own = i64::from(std::process::id());
+
+        let place = place(&here, "data");
+        assert_eq!(place.prove(own, here.join("data").to_str().unwrap()), Ok(()));
+        let other = elsewhere.path().canonicalize().unwrap();
+        assert_eq!(
+            place.prove(own, other.to_str().unwrap()),
+            Err(format!(
+                "`{}` on this host is another directory than the container sees",
+                here.join("data").display()
+            ))
+        );
+    }
+}
