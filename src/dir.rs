@@ -269,6 +269,15 @@ impl AsFd for Dir {
     }
 }
 
+/// The path without symlinks as far as it exists: to be compared, never opened.
+pub fn real_path(path: &Path) -> PathBuf {
+    let existing = path.ancestors().find_map(|ancestor| Some((ancestor, ancestor.canonicalize().ok()?)));
+    match existing {
+        Some((ancestor, real)) => real.join(path.strip_prefix(ancestor).unwrap_or(Path::new(""))),
+        None => path.to_owned(),
+    }
+}
+
 /// True where the error, or what caused it, is the host's "no such file or directory".
 pub fn is_not_found(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {

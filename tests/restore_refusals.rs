@@ -1,15 +1,20 @@
 //! What a restore refuses before it touches anything, all at once, and what only is a warning.
 
+#[path = "restores/access.rs"]
+mod access;
 #[path = "restores/archives.rs"]
 mod archives;
+#[path = "restores/directories.rs"]
+mod directories;
+#[path = "restores/mounted.rs"]
+mod mounted;
 mod support;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use cassandra_backup::docker::RunState;
+use mounted::Mounted;
 use serde_json::{Value, json};
 use support::{FakeNode, Tree, check_mode, tree};
 
@@ -67,24 +72,6 @@ fn remember(node: &FakeNode, change: impl Fn(&mut Value)) {
     fs::write(path, remembered.to_string()).unwrap();
 }
 
-/// A small disk of its own; gone with this value.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    /// `None` where this user may not mount.
-    fn at(path: &Path, size: &str) -> Option<Mounted> {
-        let options = format!("size={size},mode=0777");
-        let done = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path).output();
-        done.is_ok_and(|done| done.status.success()).then(|| Mounted(path.to_owned()))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        Command::new("umount").arg("-l").arg(&self.0).status().ok();
-    }
-}
-
 #[test]
 fn every_reason_is_told_at_once() {
     let node = backed_up(FakeNode::running());
@@ -97,6 +84,7 @@ fn every_reason_is_told_at_once() {
         identity["cluster_name"] = json!("Elsewhere");
         identity["cassandra_version"] = json!("4.1.9");
         identity["tokens"] = json!(["1", "2"]);
+        identity["partitioner"] = json!("org.apache.cassandra.dht.RandomPartitioner");
     });
     symlink("/srv/ks9", data.join("ks9")).unwrap();
     let node = node.auto_remove().labelled("com.docker.swarm.task.id", "x1").shared_with("reader").on_volume(
@@ -107,7 +95,7 @@ fn every_reason_is_told_at_once() {
     let (archive, data) = (node.archive("part"), data.display());
     let archive = archive.display();
     let reasons = [
-        "10 reasons not to begin: the container was made with `--rm`: its data would be gone once it stops"
+        "11 reasons not to begin: the container was made with `--rm`: its data would be gone once it stops"
             .to_owned(),
         "the container belongs to a Swarm service, which would start or replace it in the middle".to_owned(),
         "container `reader` is running on the same directories; stop it first".to_owned(),
@@ -123,6 +111,10 @@ fn every_reason_is_told_at_once() {
             "`{archive}` is of another node (host_id {host_id}, not another); `force: true` makes this node that one"
         ),
         format!("`{archive}` is of a node with 16 tokens, this one has 2: Cassandra would refuse to start"),
+        format!(
+            "`{archive}` is of a node with the partitioner `Murmur3Partitioner`, this one has `RandomPartitioner`: \
+             Cassandra would refuse to start"
+        ),
         format!("`{archive}` cannot be read: it was made by Cassandra 5.0.5, and this is the older 4.1.9"),
     ];
     assert_eq!(reason(&node, json!({"tag": "part"})), reasons.join("; "));
@@ -166,6 +158,7 @@ fn a_node_with_more_data_directories_is_refused() {
     assert_eq!(reason(&node, json!({})), "the node has 2 data directories, the archive 1");
 }
 
+/// Proves nothing where the tests may not mount: it returns early there.
 #[test]
 fn a_keyspace_on_a_disk_of_its_own_is_refused() {
     let node = backed_up(FakeNode::running());
@@ -180,6 +173,7 @@ fn a_keyspace_on_a_disk_of_its_own_is_refused() {
     );
 }
 
+/// Proves nothing where the tests may not mount: it returns early there.
 #[test]
 fn a_disk_that_cannot_hold_both_is_refused_and_what_is_staged_needs_no_room_again() {
     let node = FakeNode::created();
@@ -227,16 +221,6 @@ fn a_directory_of_something_else_is_only_restored_over_by_force() {
     assert_eq!(restore(&node, args)["changed"], true);
     let kept = node.dirs().storage.join(".cassandra_restore-data/previous/thesis.tex");
     assert_eq!(fs::read_to_string(kept).unwrap(), "years of work");
-}
-
-#[test]
-fn an_archive_inside_the_data_directory_is_refused() {
-    let node = backed_up(FakeNode::running());
-    let data = node.dirs().data[0].clone();
-    let inside = data.join("a.tgz");
-    fs::copy(node.archive("nightly"), &inside).unwrap();
-    let told = reason(&node, json!({"tag": null, "src": inside}));
-    assert_eq!(told, format!("`{}` lies inside the data directory `{}`", inside.display(), data.display()));
 }
 
 /// Restored over, the only whole copy of its data would be replaced.

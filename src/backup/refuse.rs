@@ -1,7 +1,7 @@
 //! Every reason not to begin a backup, found before anything is touched.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -10,7 +10,7 @@ use crate::ansible::request::WhenStopped;
 use crate::archive::manifest::Manifest;
 use crate::cassandra::data_files::{holding_snapshot, live_bytes};
 use crate::cassandra::node::Node;
-use crate::dir::{Dir, Kind, is_not_found};
+use crate::dir::{Dir, Kind, is_not_found, real_path};
 use crate::error::Error;
 use crate::state::NodeState;
 use crate::task::blocking;
@@ -123,13 +123,4 @@ pub(super) fn existing_part(backup_dir: &Path) -> Result<Dir> {
         };
         Error::BackupDir { path: backup_dir.to_owned(), why }.into()
     })
-}
-
-/// Without symlinks as far as it exists.
-fn real_path(path: &Path) -> PathBuf {
-    let existing = path.ancestors().find_map(|ancestor| Some((ancestor, ancestor.canonicalize().ok()?)));
-    match existing {
-        Some((ancestor, real)) => real.join(path.strip_prefix(ancestor).unwrap_or(Path::new(""))),
-        None => path.to_owned(),
-    }
 }

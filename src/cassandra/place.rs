@@ -35,6 +35,18 @@ impl Place {
         }
     }
 
+    /// What is mounted; Docker makes the source of a bind mount only when the container starts.
+    pub fn open_mount_or_make(&self) -> Result<Dir> {
+        std::fs::create_dir_all(&self.mount)
+            .with_context(|| format!("cannot make `{}`", self.mount.display()))?;
+        Dir::open(&self.mount)
+    }
+
+    /// The names that lead from the mount to the directory.
+    pub fn names_below_mount(&self) -> impl Iterator<Item = &str> {
+        self.below.iter().flat_map(RelativePath::names)
+    }
+
     /// The directory that holds it, opened as safely, and its name there.
     pub fn open_parent(&self) -> Result<(Dir, String)> {
         let name = |path: &Path| {

@@ -14,7 +14,7 @@ use crate::docker::RunState;
 use crate::error::{Error, tell};
 use crate::interrupt;
 use crate::restore::journal::Phase;
-use crate::restore::swap::{PREVIOUS, UNDONE};
+use crate::restore::swap::PREVIOUS;
 
 impl Restore<'_> {
     /// Starts the node and commits once it is up, serves clients, and is the archive's.
@@ -82,13 +82,13 @@ impl Restore<'_> {
         }
         report.changed = true;
         report.enter("tidy");
+        self.remove_earlier()?;
         if !self.request.keep_previous {
             // Known before it is begun: a part of the data is no way back.
             self.journal.previous_removed = true;
             self.journal.enter(&self.state, Phase::Started)?;
             report.standing = self.in_place();
             self.swap.remove(PREVIOUS)?;
-            self.swap.remove(UNDONE)?;
         }
         self.swap.tidy()?;
         if self.request.start == Start::AsFound
@@ -98,6 +98,7 @@ impl Restore<'_> {
             let stopped = container.stop(self.request.access.stop_timeout).await?;
             report.leaves_container(stopped.run_state.word());
         }
+        self.journal.earlier_removed = false;
         self.journal.enter(&self.state, Phase::Restored)
     }
 
@@ -144,6 +145,10 @@ fn is_system(keyspace: &str) -> bool {
     keyspace == "system" || keyspace.starts_with("system_")
 }
 
+fn major(version: &str) -> &str {
+    version.split('.').next().unwrap_or(version)
+}
+
 /// Up, normal and listening is not enough: a node that could not read its own tables makes itself a new
 /// identity, or none of its keyspaces.
 fn difference(manifest: &Manifest, node: &NodeIdentity, live: &Tables) -> Option<String> {
@@ -168,7 +173,10 @@ fn difference(manifest: &Manifest, node: &NodeIdentity, live: &Tables) -> Option
         .iter()
         .flat_map(|(keyspace, tables)| tables.iter().map(|table| (keyspace.as_str(), table.as_str())));
     let is: BTreeSet<(&str, &str)> = tables.filter(|(_, table)| !table.contains('.')).collect();
-    if let Some((keyspace, table)) = expected.difference(&is).next() {
+    // A later major drops some of its own tables.
+    let is_other_major = major(&theirs.cassandra_version) != major(&node.cassandra_version);
+    let missing = expected.difference(&is).find(|(keyspace, _)| !(is_other_major && is_system(keyspace)));
+    if let Some((keyspace, table)) = missing {
         return Some(format!("it has no table `{keyspace}.{table}`"));
     }
     // A later release adds system tables of its own.
@@ -243,5 +251,19 @@ mod tests {
         let more = tables(&[("ks", "t"), ("ks", "stranger"), ("system", "local")]);
         let told = difference(&archive, &node(), &more);
         assert_eq!(told.unwrap(), "it has a table `ks.stranger`, which the archive has not");
+    }
+
+    #[test]
+    fn only_another_major_may_lack_tables_of_the_system() {
+        let archive = manifest(&[("ks", "t"), ("system", "gone"), ("system_auth", "dropped")]);
+        let live = tables(&[("ks", "t"), ("system", "added_later")]);
+        let of = |version: &str| NodeIdentity { cassandra_version: version.to_owned(), ..node() };
+        assert_eq!(difference(&archive, &of("6.0.1"), &live), None);
+        for same in ["5.0.5", "5.1.0"] {
+            let told = difference(&archive, &of(same), &live);
+            assert_eq!(told.unwrap(), "it has no table `system.gone`");
+        }
+        let told = difference(&archive, &of("6.0.1"), &tables(&[("system", "gone")]));
+        assert_eq!(told.unwrap(), "it has no table `ks.t`");
     }
 }

@@ -31,10 +31,16 @@ pub struct Journal {
     pub was_started: bool,
     /// When the node was asked to stop; none where it was found stopped.
     pub stopped_unix_ms: Option<u64>,
+    /// What is set aside has a node's identity: where that is missing, the data is not there.
+    #[serde(default)]
+    pub held_identity: bool,
     /// Its removal was begun: what is still there is a part.
     #[serde(default)]
     pub previous_removed: bool,
-    /// The restore before this one, as long as its way back is there: until this one touches the node.
+    /// The same of the way back from the restore before.
+    #[serde(default)]
+    pub earlier_removed: bool,
+    /// The restore before this one, as long as its way back is there: until this one is committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier: Option<Box<Journal>>,
 }

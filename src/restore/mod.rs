@@ -4,9 +4,11 @@
 //! point - the node is up and is the archive's - a failure puts the previous data back by itself.
 
 mod commit;
+mod earlier;
 pub mod journal;
 pub mod plan;
 mod preflight;
+mod replace;
 mod rollback;
 pub mod swap;
 mod work;
@@ -14,7 +16,7 @@ mod work;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::ansible::request::{RestoreRequest, RestoreState, Source};
@@ -23,14 +25,12 @@ use crate::archive::manifest::Manifest;
 use crate::archive::reader::Archive;
 use crate::archive::unpack::Unpack;
 use crate::cassandra::node::Node;
-use crate::cassandra::nodetool::Nodetool;
 use crate::dir::RelativePath;
-use crate::docker::{Engine, RestartPolicy, RunState};
-use crate::error::{Error, tell};
+use crate::docker::{Engine, RunState};
+use crate::error::Error;
 use crate::interrupt;
-use crate::proc;
 use crate::restore::journal::{ArchiveId, Found, Journal, Phase};
-use crate::restore::swap::{PREVIOUS, STAGED, Swap};
+use crate::restore::swap::{STAGED, Swap};
 use crate::state::NodeState;
 use crate::task::blocking;
 
@@ -108,7 +108,12 @@ async fn forward(
         (_, before) => begin(node, &archive, before)?,
     };
     report.changed = false;
-    let mut restore = Restore { request, node, state, journal, swap: Swap::open(node)? };
+    let swap = Swap::open(node)?;
+    if journal.phase.touches_the_node() {
+        // After a reboot its disk may not be mounted: Cassandra would make itself a new node there.
+        swap.check_mark(&[&journal.run_id])?;
+    }
+    let mut restore = Restore { request, node, state, journal, swap };
     restore.walk(archive, report).await
 }
 
@@ -172,7 +177,9 @@ fn begin(node: &Node, archive: &Archive, before: Option<Journal>) -> Result<Jour
         begun: SystemTime::now(),
         was_started: false,
         stopped_unix_ms: None,
+        held_identity: false,
         previous_removed: false,
+        earlier_removed: false,
         earlier: before.and_then(|before| match before.phase {
             Phase::Restored => Some(Box::new(Journal { earlier: None, ..before })),
             _ => before.earlier,
@@ -198,15 +205,12 @@ impl Restore<'_> {
             self.stage(archive, report).await?;
         }
         if goal > RestoreState::Staged && self.journal.phase < Phase::Started {
-            let moved = self.swap_and_start(goal, &manifest, report).await;
-            if let Err(error) = moved {
-                // Once it is committed, clients may have written.
-                if self.journal.phase == Phase::Started {
-                    self.stand_committed(report);
-                    return Err(error);
-                }
-                return Err(self.undo(error, report).await);
-            }
+            rollback::or_take_back(
+                &mut (&mut *self, &mut *report),
+                async |(restore, report)| restore.swap_and_start(goal, &manifest, report).await,
+                async |(restore, report), error| restore.undo(error, report).await,
+            )
+            .await?;
         }
         if goal == RestoreState::Restored {
             self.finish(&manifest, report).await?;
@@ -237,24 +241,15 @@ impl Restore<'_> {
             archive.unpack(&roots, &Unpack { owner: Some(owner), skip: &is_the_snapshots_own }, &mut |_| {})
         });
         if let Err(error) = staged.await {
-            self.swap.tidy()?;
-            self.forget_staging()?;
-            return Err(error);
+            return Err(match self.forget_staging() {
+                Ok(()) => error,
+                Err(then) => Error::twice(error, &then).into(),
+            });
         }
         self.journal.enter(&self.state, Phase::Staged)?;
         report.changed = true;
         interrupt::check()?;
         Ok(())
-    }
-
-    /// Nothing was touched: the last restore is again the one before, which can still be rolled back.
-    fn forget_staging(&mut self) -> Result<()> {
-        let Some(earlier) = self.journal.earlier.take() else {
-            return self.journal.enter(&self.state, Phase::RolledBack);
-        };
-        self.swap.mark(&earlier.run_id)?;
-        self.journal = *earlier;
-        self.journal.enter(&self.state, self.journal.phase)
     }
 
     async fn swap_and_start(
@@ -263,102 +258,14 @@ impl Restore<'_> {
         manifest: &Manifest,
         report: &mut Report,
     ) -> Result<()> {
-        if self.journal.phase < Phase::Swapped {
-            self.replace(report).await?;
+        match self.journal.phase < Phase::Swapped {
+            true => self.replace(report).await?,
+            false => self.stand_unfinished(report),
         }
         if goal > RestoreState::Swapped {
             self.start(manifest, report).await?;
         }
         Ok(())
-    }
-
-    /// Stops the node and puts the staged data in the place of the live data.
-    async fn replace(&mut self, report: &mut Report) -> Result<()> {
-        report.enter("stop");
-        self.journal.found = Found {
-            run_state: self.node.found.run_state,
-            restart_policy: self.node.found.restart_policy.clone(),
-        };
-        // The way back from an earlier restore ends here: this one makes a way back of its own.
-        self.swap.check_mark(&self.journal.run_id)?;
-        if !self.swap.holds_identity(STAGED)? {
-            bail!("what was unpacked of `{}` is not there any more", self.journal.archive.path.display());
-        }
-        if self.journal.earlier.take().is_some() {
-            self.journal.enter(&self.state, Phase::Staged)?;
-        }
-        self.swap.clear(PREVIOUS)?;
-        self.swap.remove(swap::UNDONE)?;
-        if self.node.found.run_state.is_up() {
-            self.journal.stopped_unix_ms = Some(now_unix_ms());
-        }
-        self.journal.enter(&self.state, Phase::SettingAside)?;
-        report.changed = true;
-        self.stop(report).await?;
-
-        report.enter("swap");
-        self.swap.adopt_unused()?;
-        self.swap.set_aside(PREVIOUS, &self.blocker_words())?;
-        self.make_sure_it_is_stopped().await?;
-        self.journal.enter(&self.state, Phase::MovingIn)?;
-        self.swap.move_in(STAGED)?;
-        self.journal.enter(&self.state, Phase::Swapped)?;
-        report.leaves_container(RunState::Exited.word());
-        Ok(())
-    }
-
-    /// Stops Cassandra with the time it needs, and sees to it that nobody's policy starts it again.
-    async fn stop(&self, report: &mut Report) -> Result<()> {
-        let container = &self.node.container;
-        let facts = container.inspect().await?;
-        if facts.restart_policy != RestartPolicy::no() {
-            container.set_restart_policy(&RestartPolicy::no()).await?;
-        }
-        if facts.run_state.is_up() {
-            // A shell as the first process does not pass the signal on to java.
-            if matches!(proc::program(facts.pid).as_str(), "sh" | "bash" | "dash") {
-                self.drain(report).await;
-            }
-            let stopped = container.stop(self.request.access.stop_timeout).await?;
-            if stopped.exit_code == 137 {
-                report.warnings.push(format!(
-                    "container `{}` was killed after {} s: its previous data is set aside as it was",
-                    container.name,
-                    self.request.access.stop_timeout.as_secs()
-                ));
-            }
-        }
-        self.make_sure_it_is_stopped().await
-    }
-
-    async fn drain(&self, report: &mut Report) {
-        let drained = async {
-            let nodetool = Nodetool::find(&self.node.container, &self.request.access).await?;
-            nodetool.drain().await
-        };
-        // The data is about to be replaced: a node that cannot drain is stopped all the same.
-        if let Err(error) = drained.await {
-            report.warnings.push(format!("the node was stopped without a drain: {}", tell(&error).message));
-        }
-    }
-
-    async fn make_sure_it_is_stopped(&self) -> Result<()> {
-        let container = &self.node.container;
-        if container.inspect().await?.run_state.is_up() {
-            bail!("container `{}` was started by somebody else in the middle of the restore", container.name);
-        }
-        Ok(())
-    }
-
-    /// What a person finds where the keyspace `system` should be.
-    fn blocker_words(&self) -> String {
-        format!(
-            "This node is being restored from {} (run {}).\nNo Cassandra starts while this file is here. \
-             Do not remove it: the Ansible module cassandra_restore with state: rolled_back puts the previous data \
-             back.\n",
-            self.journal.archive.path.display(),
-            self.journal.run_id
-        )
     }
 }
 

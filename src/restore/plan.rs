@@ -11,6 +11,7 @@ use crate::archive::toc::{Content, Toc};
 pub struct Findings {
     /// Who the node is: asked, or remembered from the last run.
     pub identity: Option<NodeIdentity>,
+    pub is_running: bool,
     /// The node has no data yet: a rebuilt host.
     pub is_empty: bool,
     /// Change data capture is on.
@@ -21,9 +22,20 @@ pub struct Findings {
     pub others_on_the_same_paths: Vec<String>,
     /// Volumes that are only there while a container has them mounted.
     pub passing_volumes: Vec<String>,
+    /// All of the node's directories: each is swapped or emptied by itself.
+    pub directories: Vec<NodeDirectory>,
     pub data: Vec<DataDirectory>,
     /// The archive's files are unpacked already: their space is taken.
     pub is_staged: bool,
+}
+
+#[derive(Debug)]
+pub struct NodeDirectory {
+    /// `data directory`, `hints directory`, …
+    pub name: &'static str,
+    pub path: PathBuf,
+    /// Without symlinks.
+    pub real: PathBuf,
 }
 
 #[derive(Debug)]
@@ -38,8 +50,6 @@ pub struct DataDirectory {
     pub is_strange: bool,
     /// A file is where that keyspace should be: a restore that this run knows nothing of is unfinished.
     pub is_blocked: bool,
-    /// Another directory of the node that lies inside it.
-    pub holds: Option<PathBuf>,
 }
 
 /// The reasons not to begin and what could not be checked.
@@ -94,13 +104,6 @@ pub fn judge(found: &Findings, archive: &Path, manifest: &Manifest, toc: &Toc, f
                 format!("`{path}/{entry}` is a symlink or a mount of its own, which a restore cannot swap"),
             );
         }
-        if let Some(inner) = &directory.holds {
-            refuse(true, format!("`{}` lies inside the data directory `{path}`", inner.display()));
-        }
-        refuse(
-            archive.starts_with(&directory.path),
-            format!("`{name}` lies inside the data directory `{path}`"),
-        );
         refuse(
             directory.is_blocked,
             format!(
@@ -114,6 +117,9 @@ pub fn judge(found: &Findings, archive: &Path, manifest: &Manifest, toc: &Toc, f
                 "`{path}` holds files, but no Cassandra keyspace `system`; `force: true` restores over it"
             ),
         );
+    }
+    for words in nested(&found.directories) {
+        refuse(true, words);
     }
     if here == there && !found.is_staged {
         for (path, needed, free) in short_of_space(found, toc) {
@@ -135,13 +141,45 @@ pub fn judge(found: &Findings, archive: &Path, manifest: &Manifest, toc: &Toc, f
     match &found.identity {
         Some(identity) => compare(identity, manifest, archive, force, &mut verdict),
         None if found.is_empty => {}
-        None => verdict.warnings.push(
-            "the node is not running and was never seen by this module: whether the archive is this node's, and of a \
-             version that it reads, could not be checked"
-                .to_owned(),
-        ),
+        None => verdict.warnings.push(format!(
+            "the node {}: whether the archive is this node's, and of a version that it reads, could not be checked",
+            why_unknown(found.is_running)
+        )),
     }
     verdict
+}
+
+/// Why nobody knows who the node is.
+pub fn why_unknown(is_running: bool) -> &'static str {
+    match is_running {
+        true => "runs, but does not answer nodetool",
+        false => "is not running and was never seen by this module",
+    }
+}
+
+/// One directory inside another would be moved with it, and then once more by itself.
+fn nested(directories: &[NodeDirectory]) -> Vec<String> {
+    let mut told = Vec::new();
+    for (index, first) in directories.iter().enumerate() {
+        for second in &directories[index + 1..] {
+            if first.real == second.real {
+                let (first_path, second_path) = (first.path.display(), second.path.display());
+                told.push(format!(
+                    "the {} `{second_path}` is the {} `{first_path}` as well",
+                    second.name, first.name
+                ));
+                continue;
+            }
+            let pairs = [(first, second), (second, first)].into_iter();
+            told.extend(pairs.filter(|(inner, outer)| inner.real.starts_with(&outer.real)).map(
+                |(inner, outer)| {
+                    let (path, around) = (inner.path.display(), outer.path.display());
+                    format!("the {} `{path}` lies inside the {} `{around}`", inner.name, outer.name)
+                },
+            ));
+        }
+    }
+    told
 }
 
 fn compare(node: &NodeIdentity, manifest: &Manifest, archive: &Path, force: bool, verdict: &mut Verdict) {
@@ -165,6 +203,12 @@ fn compare(node: &NodeIdentity, manifest: &Manifest, archive: &Path, force: bool
             node.tokens.len()
         ));
     }
+    let [ours, others] = [&node.partitioner, &theirs.partitioner].map(|name| last_part(name));
+    if ours != others {
+        verdict.refusals.push(format!(
+            "`{name}` is of a node with the partitioner `{others}`, this one has `{ours}`: Cassandra would refuse to start"
+        ));
+    }
     match versions(&theirs.cassandra_version, &node.cassandra_version) {
         Versions::Same => {}
         Versions::Readable => verdict.warnings.push(format!(
@@ -173,6 +217,11 @@ fn compare(node: &NodeIdentity, manifest: &Manifest, archive: &Path, force: bool
         )),
         Versions::Unreadable(why) => verdict.refusals.push(format!("`{name}` cannot be read: {why}")),
     }
+}
+
+/// A class may be written with or without its package.
+fn last_part(class: &str) -> &str {
+    class.rsplit('.').next().unwrap_or(class)
 }
 
 enum Versions {

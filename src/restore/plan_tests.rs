@@ -63,15 +63,28 @@ fn good_toc() -> Toc {
     toc(&format!("ks/{USERS}/nb-1-big-Data.db"))
 }
 
+fn directory(name: &'static str, path: &str) -> NodeDirectory {
+    NodeDirectory { name, path: PathBuf::from(path), real: PathBuf::from(path) }
+}
+
 fn found() -> Findings {
     Findings {
         identity: Some(node()),
+        is_running: true,
         is_empty: false,
         has_cdc: false,
         auto_remove: false,
         orchestrator: None,
         others_on_the_same_paths: Vec::new(),
         passing_volumes: Vec::new(),
+        directories: [
+            ("data directory", "/srv/data"),
+            ("commit log directory", "/srv/commitlog"),
+            ("hints directory", "/srv/hints"),
+            ("saved caches directory", "/srv/saved_caches"),
+        ]
+        .map(|(name, path)| directory(name, path))
+        .into(),
         data: vec![DataDirectory {
             path: PathBuf::from("/srv/data"),
             device: 1,
@@ -79,7 +92,6 @@ fn found() -> Findings {
             not_plain: Vec::new(),
             is_strange: false,
             is_blocked: false,
-            holds: None,
         }],
         is_staged: false,
     }
@@ -104,7 +116,7 @@ fn every_refusal_is_told_at_once() {
     found.data[0].free = 1000;
     found.data[0].not_plain = vec!["ks1".to_owned()];
     found.data[0].is_blocked = true;
-    found.data[0].holds = Some(PathBuf::from("/srv/data/commitlog"));
+    found.directories[1] = directory("commit log directory", "/srv/data/commitlog");
     let mut manifest = manifest();
     manifest.whole_node = false;
     assert_eq!(
@@ -116,8 +128,8 @@ fn every_refusal_is_told_at_once() {
             "volume `nfs` is only there while a container has it mounted",
             "`/backup/t.tgz` holds only some keyspaces (ks); a node is restored from an archive of all of them",
             "`/srv/data/ks1` is a symlink or a mount of its own, which a restore cannot swap",
-            "`/srv/data/commitlog` lies inside the data directory `/srv/data`",
             "`/srv/data/system` is a file: a restore is unfinished that `state_dir` does not know; give the `state_dir` of that one",
+            "the commit log directory `/srv/data/commitlog` lies inside the data directory `/srv/data`",
             "`/srv/data` has 1000 bytes free, and 4196 are needed to unpack beside the live data",
         ]
     );
@@ -206,16 +218,90 @@ fn files_of_a_table_that_the_archives_schema_does_not_know_are_refused() {
 fn an_unknown_node_is_a_warning_and_a_new_one_is_none() {
     let mut unknown = found();
     unknown.identity = None;
-    let verdict = judge(&unknown, Path::new(ARCHIVE), &manifest(), &good_toc(), false);
-    assert_eq!((verdict.refusals.len(), verdict.warnings.len()), (0, 1));
+    let told = |found: &Findings| judge(found, Path::new(ARCHIVE), &manifest(), &good_toc(), false);
+    let warned = |words: &str| Verdict { refusals: Vec::new(), warnings: vec![words.to_owned()] };
+    assert_eq!(
+        told(&unknown),
+        warned(
+            "the node runs, but does not answer nodetool: whether the archive is this node's, and of a version that it \
+             reads, could not be checked"
+        )
+    );
+    unknown.is_running = false;
+    assert_eq!(
+        told(&unknown),
+        warned(
+            "the node is not running and was never seen by this module: whether the archive is this node's, and of a \
+             version that it reads, could not be checked"
+        )
+    );
     unknown.is_empty = true;
-    assert_eq!(judge(&unknown, Path::new(ARCHIVE), &manifest(), &good_toc(), false), Verdict::default());
+    assert_eq!(told(&unknown), Verdict::default());
 }
 
 #[test]
-fn an_archive_inside_the_data_directory_is_refused() {
-    let verdict = judge(&found(), Path::new("/srv/data/t.tgz"), &manifest(), &good_toc(), true);
-    assert_eq!(verdict.refusals, ["`/srv/data/t.tgz` lies inside the data directory `/srv/data`"]);
+fn another_partitioner_is_refused_even_by_force_and_its_package_makes_no_difference() {
+    let told = |archive: &str, here: &str| {
+        let (mut manifest, mut found) = (manifest(), found());
+        manifest.node.partitioner = archive.to_owned();
+        found.identity = Some(NodeIdentity { partitioner: here.to_owned(), ..node() });
+        judge(&found, Path::new(ARCHIVE), &manifest, &good_toc(), true).refusals
+    };
+    let murmur = "org.apache.cassandra.dht.Murmur3Partitioner";
+    assert_eq!(told(murmur, murmur), [""; 0]);
+    assert_eq!(told("Murmur3Partitioner", murmur), [""; 0]);
+    assert_eq!(
+        told("org.apache.cassandra.dht.RandomPartitioner", murmur),
+        [
+            "`/backup/t.tgz` is of a node with the partitioner `RandomPartitioner`, this one has `Murmur3Partitioner`: \
+             Cassandra would refuse to start"
+        ]
+    );
+}
+
+#[test]
+fn a_directory_inside_another_is_refused_whichever_of_them_it_is() {
+    let told = |at: usize, name: &'static str, path: &str| {
+        let mut found = found();
+        found.directories[at] = directory(name, path);
+        refusals(&found, &manifest())
+    };
+    assert_eq!(told(2, "hints directory", "/srv/data-hints"), [""; 0]);
+    assert_eq!(
+        told(2, "hints directory", "/srv/data/ks/hints"),
+        ["the hints directory `/srv/data/ks/hints` lies inside the data directory `/srv/data`"]
+    );
+    assert_eq!(
+        told(0, "data directory", "/srv/commitlog/data"),
+        ["the data directory `/srv/commitlog/data` lies inside the commit log directory `/srv/commitlog`"]
+    );
+    assert_eq!(
+        told(3, "saved caches directory", "/srv/hints/caches"),
+        ["the saved caches directory `/srv/hints/caches` lies inside the hints directory `/srv/hints`"]
+    );
+    assert_eq!(
+        told(3, "saved caches directory", "/srv/commitlog"),
+        ["the saved caches directory `/srv/commitlog` is the commit log directory `/srv/commitlog` as well"]
+    );
+    assert_eq!(
+        told(1, "commit log directory", "/srv"),
+        [
+            "the data directory `/srv/data` lies inside the commit log directory `/srv`",
+            "the hints directory `/srv/hints` lies inside the commit log directory `/srv`",
+            "the saved caches directory `/srv/saved_caches` lies inside the commit log directory `/srv`"
+        ]
+    );
+}
+
+#[test]
+fn a_symlink_does_not_hide_that_two_directories_are_one() {
+    let mut found = found();
+    found.directories[1].real = PathBuf::from("/disk/log");
+    found.directories[2].real = PathBuf::from("/disk/log");
+    assert_eq!(
+        refusals(&found, &manifest()),
+        ["the hints directory `/srv/hints` is the commit log directory `/srv/commitlog` as well"]
+    );
 }
 
 #[test]

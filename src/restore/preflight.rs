@@ -12,10 +12,10 @@ use crate::archive::reader::Archive;
 use crate::archive::store::Store;
 use crate::cassandra::node::Node;
 use crate::cassandra::nodetool::Nodetool;
-use crate::dir::{Dir, Kind, is_not_found};
+use crate::dir::{Dir, Kind, is_not_found, real_path};
 use crate::docker::{Engine, Facts, RunState};
-use crate::error::Error;
-use crate::restore::plan::{DataDirectory, Findings};
+use crate::error::{Error, is_login_refused};
+use crate::restore::plan::{DataDirectory, Findings, NodeDirectory, why_unknown};
 use crate::state::NodeState;
 
 /// Labels by which orchestrators know their containers.
@@ -31,12 +31,14 @@ pub async fn find(engine: &Engine, node: &Node, access: &NodeAccess) -> Result<F
     }
     Ok(Findings {
         identity: identity(node, access).await?,
+        is_running: is_running(node),
         is_empty: data.iter().all(|directory| is_empty(&directory.path)),
         has_cdc: node.has_cdc,
         auto_remove: node.found.auto_remove,
         orchestrator: orchestrator(&node.found),
         others_on_the_same_paths: others,
         passing_volumes: passing_volumes(engine, node).await?,
+        directories: directories(node).collect(),
         data,
         is_staged: false,
     })
@@ -44,20 +46,47 @@ pub async fn find(engine: &Engine, node: &Node, access: &NodeAccess) -> Result<F
 
 /// The running node's own word, else what the last run remembered.
 async fn identity(node: &Node, access: &NodeAccess) -> Result<Option<NodeIdentity>> {
-    if node.found.run_state == RunState::Running
-        && let Some(identity) = ask(node, access).await
-    {
-        return Ok(Some(identity));
+    if is_running(node) {
+        match ask(node, access).await {
+            Err(error) if is_silence(&error) => {}
+            asked => return asked.map(Some),
+        }
     }
     let state = NodeState::look(&access.state_dir, node)?;
     let remembered = state.as_ref().map(NodeState::remembered).transpose()?.flatten();
     Ok(remembered.map(|remembered| remembered.identity))
 }
 
-/// A node that runs and does not answer is what a restore is for: its silence is no reason to refuse.
-async fn ask(node: &Node, access: &NodeAccess) -> Option<NodeIdentity> {
-    let nodetool = Nodetool::find(&node.container, access).await.ok()?;
-    node.identity(&nodetool).await.ok()
+fn is_running(node: &Node) -> bool {
+    node.found.run_state == RunState::Running
+}
+
+async fn ask(node: &Node, access: &NodeAccess) -> Result<NodeIdentity> {
+    let nodetool = Nodetool::find(&node.container, access).await?;
+    node.identity(&nodetool).await
+}
+
+/// A node that runs and does not answer is what a restore is for. A wrong path or password is not its silence:
+/// it would be as wrong after the node was stopped, swapped and started.
+fn is_silence(error: &anyhow::Error) -> bool {
+    match error.downcast_ref() {
+        Some(Error::NodetoolFailed { output, .. }) => !is_login_refused(output),
+        Some(Error::EngineFailed { .. }) => true,
+        _ => false,
+    }
+}
+
+fn directories(node: &Node) -> impl Iterator<Item = NodeDirectory> {
+    let data = node.data.iter().map(|place| ("data directory", place));
+    let others = [
+        ("commit log directory", &node.commitlog),
+        ("hints directory", &node.hints),
+        ("saved caches directory", &node.saved_caches),
+    ];
+    data.chain(others).map(|(name, place)| {
+        let path = place.host_path.clone();
+        NodeDirectory { name, real: real_path(&path), path }
+    })
 }
 
 fn orchestrator(found: &Facts) -> Option<&'static str> {
@@ -99,8 +128,6 @@ fn data_directory(path: &Path, node: &Node) -> Result<DataDirectory> {
     let system = entries.iter().find(|entry| entry.name == "system");
     // Only the first data directory need have it: that is where Cassandra keeps its own tables.
     let is_first = node.data.first().is_some_and(|first| first.host_path == path);
-    let others = [&node.commitlog, &node.hints, &node.saved_caches];
-    let holds = others.into_iter().find(|place| place.host_path.starts_with(path));
     Ok(DataDirectory {
         path: path.to_owned(),
         device: own.st_dev,
@@ -108,7 +135,6 @@ fn data_directory(path: &Path, node: &Node) -> Result<DataDirectory> {
         not_plain,
         is_strange: visible && system.is_none() && is_first,
         is_blocked: system.is_some_and(|system| system.kind == Kind::File),
-        holds: holds.map(|place| place.host_path.clone()),
     })
 }
 
@@ -121,7 +147,6 @@ fn not_made_yet(path: &Path) -> Result<DataDirectory> {
         not_plain: Vec::new(),
         is_strange: false,
         is_blocked: false,
-        holds: None,
     })
 }
 
@@ -131,17 +156,30 @@ fn is_empty(path: &Path) -> bool {
 
 /// Opens the archive that is asked for. `latest` is the newest of this node's, as far as the node is known.
 pub async fn open_archive(source: &Source, node: &Node, access: &NodeAccess) -> Result<Archive> {
-    match source {
-        Source::File(path) => Archive::open(path),
-        Source::Tag { backup_dir, tag } => Archive::open(&Store::path_in(backup_dir, tag)),
+    let archive = match source {
+        Source::File(path) => Archive::open(path)?,
+        Source::Tag { backup_dir, tag } => Archive::open(&Store::path_in(backup_dir, tag))?,
         Source::Latest { backup_dir } => {
             let host_id = identity(node, access).await?.map(|identity| identity.host_id);
-            newest(backup_dir, host_id.as_deref())
+            newest(backup_dir, host_id.as_deref(), is_running(node))?
         }
-    }
+    };
+    refuse_inside(archive.path(), node)?;
+    Ok(archive)
 }
 
-fn newest(backup_dir: &Path, host_id: Option<&str>) -> Result<Archive> {
+/// An archive inside one of the node's own directories, or a link in there, would be set aside with it.
+fn refuse_inside(archive: &Path, node: &Node) -> Result<()> {
+    let folder = archive.parent().map(real_path).unwrap_or_default();
+    let real = real_path(archive);
+    let around = directories(node)
+        .find(|directory| folder.starts_with(&directory.real) || real.starts_with(&directory.real));
+    let Some(NodeDirectory { name, path, .. }) = around else { return Ok(()) };
+    let words = format!("`{}` lies inside the node's {name} `{}`", archive.display(), path.display());
+    Err(Error::Refused { refusals: vec![words] }.into())
+}
+
+fn newest(backup_dir: &Path, host_id: Option<&str>, is_running: bool) -> Result<Archive> {
     let store = Store::open(backup_dir)?;
     let complete = store.list()?.filter_map(|(_, archive)| archive.ok());
     let ours =
@@ -155,9 +193,9 @@ fn newest(backup_dir: &Path, host_id: Option<&str>) -> Result<Archive> {
     if nodes.len() > 1 {
         let backup_dir = backup_dir.display();
         let words = format!(
-            "`{backup_dir}` holds archives of {} nodes, and which are this one's is not known: it is not running and \
-             was never seen by this module; name a `tag`",
-            nodes.len()
+            "`{backup_dir}` holds archives of {} nodes, and which are this one's is not known: it {}; name a `tag`",
+            nodes.len(),
+            why_unknown(is_running)
         );
         return Err(Error::Refused { refusals: vec![words] }.into());
     }

@@ -1,6 +1,9 @@
 //! The way back: the previous data in its place again, the container as it was found.
 
-use anyhow::Result;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+
+use anyhow::{Result, anyhow};
+use futures_util::FutureExt;
 use serde_json::json;
 
 use super::{Restore, now_unix_ms};
@@ -11,8 +14,25 @@ use crate::docker::RunState;
 use crate::error::Error;
 use crate::interrupt;
 use crate::restore::journal::{Journal, Phase};
-use crate::restore::swap::{PREVIOUS, Swap, UNDONE};
+use crate::restore::swap::{PREVIOUS, REPLACED, REPLACED_UNDONE, Swap, UNDONE};
+use crate::restore::work::WorkPath;
 use crate::state::NodeState;
+
+/// Does the work; where it fails, takes it back. Where it panics too: the panic goes on once that is done.
+pub(super) async fn or_take_back<S>(
+    scope: &mut S,
+    work: impl AsyncFnOnce(&mut S) -> Result<()>,
+    take_back: impl AsyncFnOnce(&mut S, anyhow::Error) -> anyhow::Error,
+) -> Result<()> {
+    match AssertUnwindSafe(work(scope)).catch_unwind().await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(take_back(scope, error).await),
+        Err(panic) => {
+            take_back(scope, anyhow!("internal error")).await;
+            resume_unwind(panic)
+        }
+    }
+}
 
 /// `state: rolled_back`.
 pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut Report) -> Result<()> {
@@ -22,20 +42,22 @@ pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut 
         return Err(Error::NoPreviousData { why }.into());
     };
     report.backup = Some(json!(journal.backup));
-    if journal.phase == Phase::RolledBack {
+    if journal.phase == Phase::RolledBack && journal.earlier.is_none() {
         report.msg = format!("the restore of `{}` is rolled back already", journal.archive.path.display());
         return Ok(());
     }
-    let (name, was_touched) = (&node.container.name, journal.phase > Phase::Staged);
-    let needs_previous = (Phase::SettingAside..=Phase::Restored).contains(&journal.phase);
-    if needs_previous && (journal.previous_removed || !Swap::holds(node, PREVIOUS)?) {
-        let why = "the previous data was removed (`keep_previous: false`)".to_owned();
-        return Err(Error::NoPreviousData { why }.into());
+    let name = &node.container.name;
+    let was_touched = (Phase::SettingAside..Phase::RolledBack).contains(&journal.phase);
+    if was_touched {
+        demand_previous(node, &journal)?;
     }
     report.changed = true;
-    report.msg = match was_touched {
-        true => format!("the previous data of container `{name}` would be put back"),
-        false => "what was unpacked of the archive would be removed".to_owned(),
+    report.msg = match journal.phase {
+        Phase::Staging | Phase::Staged => "what was unpacked of the archive would be removed".to_owned(),
+        Phase::RolledBack => {
+            "the way back from the restore before would be put in its place again".to_owned()
+        }
+        _ => format!("the previous data of container `{name}` would be put back"),
     };
     if request.mode.check {
         return Ok(());
@@ -48,30 +70,60 @@ pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut 
     }
     let swap = Swap::open(node)?;
     if was_touched {
-        swap.check_mark(&journal.run_id)?;
+        swap.check_mark(&[&journal.run_id])?;
     }
-    let mut restore = Restore { request, node, state, journal, swap };
     report.standing =
         format!("The roll-back of container `{name}` is unfinished, and no data is lost; run it again");
+    let rolled_back = json!({"state": Phase::RolledBack.word(), "run_id": journal.run_id});
+    let msg = match journal.phase {
+        Phase::Staging | Phase::Staged => {
+            "what was unpacked of the archive is removed; the node was not touched".to_owned()
+        }
+        Phase::RolledBack => "the way back from the restore before is in its place again".to_owned(),
+        _ => format!("the previous data of container `{name}` is back in place"),
+    };
+    let mut restore = Restore { request, node, state, journal, swap };
     restore.put_back(report).await?;
+    (report.msg, report.restore) = (msg, Some(rolled_back));
     report.changed = true;
     report.rolled_back = Some(true);
-    report.msg = match was_touched {
-        true => format!("the previous data of container `{name}` is back in place"),
-        false => "what was unpacked of the archive is removed; the node was not touched".to_owned(),
-    };
-    report.restore = Some(json!({"state": restore.journal.phase.word(), "run_id": restore.journal.run_id}));
-    if was_touched { restore.wait_as_found(report).await } else { Ok(()) }
+    if was_touched { restore.settle(report).await } else { Ok(()) }
+}
+
+/// Without the data that this restore set aside, a roll-back would start a new node.
+fn demand_previous(node: &Node, journal: &Journal) -> Result<()> {
+    if journal.previous_removed {
+        let why = "the previous data was removed (`keep_previous: false`)".to_owned();
+        return Err(Error::NoPreviousData { why }.into());
+    }
+    // Not yet set aside, or moved in again already.
+    let may_be_live = matches!(journal.phase, Phase::SettingAside | Phase::UndoMovingIn | Phase::UndoSwapped);
+    let is_there = (may_be_live || Swap::holds(node, PREVIOUS)?)
+        && (!journal.held_identity || Swap::finds_identity(node, PREVIOUS, may_be_live)?);
+    if is_there {
+        return Ok(());
+    }
+    let mut paths = Vec::new();
+    for place in &node.data {
+        paths.push(WorkPath::of(place)?.path_of(PREVIOUS).display().to_string());
+    }
+    let why = format!("the previous data is not in `{}` any more", paths.join("`, `"));
+    Err(Error::NoPreviousData { why }.into())
 }
 
 impl Restore<'_> {
     /// A failure before the commit: puts everything back and returns what is to be told.
     pub(super) async fn undo(&mut self, error: anyhow::Error, report: &mut Report) -> anyhow::Error {
+        if self.journal.phase == Phase::Started {
+            // Once it is committed, clients may have written.
+            self.stand_committed(report);
+            return error;
+        }
         let (failed_at, name) = (report.stage, self.node.container.name.clone());
         let was_touched = self.journal.phase > Phase::Staged;
         let undone = self.put_back(report).await;
         let ended = match &undone {
-            Ok(()) if was_touched => self.wait_as_found(report).await,
+            Ok(()) if was_touched => self.settle(report).await,
             Ok(()) => Ok(()),
             Err(_) if self.journal.phase == Phase::UndoSwapped => {
                 report.standing = format!(
@@ -94,6 +146,8 @@ impl Restore<'_> {
         report.rolled_back = was_touched.then_some(undone.is_ok());
         match undone.and(ended) {
             Ok(()) => error,
+            // Nothing was touched, and what is missing is missed twice.
+            Err(then) if !was_touched && then.to_string() == error.to_string() => error,
             Err(then) => Error::twice(error, &then).into(),
         }
     }
@@ -101,15 +155,25 @@ impl Restore<'_> {
     /// From any phase to the previous data in place and the container as it was found.
     async fn put_back(&mut self, report: &mut Report) -> Result<()> {
         report.enter("roll back");
-        if matches!(self.journal.phase, Phase::Staging | Phase::Staged) {
-            self.swap.tidy()?;
-            return self.journal.enter(&self.state, Phase::RolledBack);
+        match self.journal.phase {
+            Phase::Staging | Phase::Staged => {
+                self.forget_staging()?;
+                self.tell_of_earlier(report);
+                return Ok(());
+            }
+            Phase::RolledBack => {
+                self.recall_earlier()?;
+                self.tell_of_earlier(report);
+                return Ok(());
+            }
+            _ => {}
         }
         if self.journal.phase == Phase::SettingAside && self.swap.is_untouched(PREVIOUS)? {
             self.swap.tidy()?;
             self.swap.remove(PREVIOUS)?;
             return self.leave_as_found(report).await;
         }
+        demand_previous(self.node, &self.journal)?;
         let is_up = self.node.container.inspect().await?.run_state.is_up();
         // By whomever it was started: clients may have written to it.
         self.journal.was_started |= is_up && self.journal.phase > Phase::MovingIn;
@@ -131,6 +195,7 @@ impl Restore<'_> {
         }
         if self.journal.phase != Phase::UndoSwapped {
             self.make_sure_it_is_stopped().await?;
+            demand_previous(self.node, &self.journal)?;
             self.journal.enter(&self.state, Phase::UndoMovingIn)?;
             self.swap.move_in(PREVIOUS)?;
             self.journal.enter(&self.state, Phase::UndoSwapped)?;
@@ -140,6 +205,10 @@ impl Restore<'_> {
         if !self.journal.was_started {
             // The archive still has every byte of it; no client ever wrote to it.
             self.swap.remove(UNDONE)?;
+        }
+        if self.journal.earlier_removed {
+            self.swap.remove(REPLACED)?;
+            self.swap.remove(REPLACED_UNDONE)?;
         }
         self.leave_as_found(report).await
     }
@@ -163,6 +232,35 @@ impl Restore<'_> {
         self.journal.enter(&self.state, Phase::RolledBack)
     }
 
+    /// With the previous data back: sees the node serve again, and then leaves the restore before as the last
+    /// one. The journal forgets how this one found the container.
+    async fn settle(&mut self, report: &mut Report) -> Result<()> {
+        let served = self.wait_as_found(report).await;
+        let recalled = self.recall_earlier();
+        match &recalled {
+            Ok(()) => self.tell_of_earlier(report),
+            Err(_) => report.standing.push_str(
+                "; the way back from the restore before is not in its place yet: run `cassandra_restore` with \
+                 `state: rolled_back`",
+            ),
+        }
+        match (served, recalled) {
+            (Err(first), Err(then)) => Err(Error::twice(first, &then).into()),
+            (served, recalled) => served.and(recalled),
+        }
+    }
+
+    /// Whoever asks for a roll-back once more gets another one.
+    fn tell_of_earlier(&self, report: &mut Report) {
+        if self.journal.phase == Phase::Restored && !self.journal.previous_removed {
+            report.warnings.push(format!(
+                "the restore of `{}` before this one is the last one again: another `state: rolled_back` takes that \
+                 one back",
+                self.journal.archive.path.display()
+            ));
+        }
+    }
+
     /// With the previous data back: waits until a node that was found running serves again.
     async fn wait_as_found(&self, report: &mut Report) -> Result<()> {
         let stands = |how: &str| {
@@ -184,3 +282,7 @@ impl Restore<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "rollback_tests.rs"]
+mod tests;

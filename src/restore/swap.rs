@@ -5,7 +5,6 @@
 //! instant the directory is the old node's, the new node's, or nobody's.
 
 use std::io::Write;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
@@ -13,13 +12,16 @@ use crate::archive::reader::Archive;
 use crate::cassandra::node::{Node, Place};
 use crate::dir::{Dir, Entry, Kind, is_not_found};
 use crate::durable;
-use crate::restore::work::{WorkPath, refuse_without_exchange};
+use crate::restore::work::{WorkPath, make_like_parent, refuse_without_exchange};
 
 /// The names in a work directory.
 pub const STAGED: &str = "staged";
 pub const PREVIOUS: &str = "previous";
 /// What a roll-back takes out again: it may hold clients' writes.
 pub const UNDONE: &str = "undone";
+/// The levels of the restore before, while another one is under way.
+pub const REPLACED: &str = "replaced";
+pub const REPLACED_UNDONE: &str = "replaced-undone";
 const RUN: &str = "run";
 const SYSTEM: &str = "system";
 
@@ -68,7 +70,7 @@ impl Swap {
     }
 
     /// After a reboot, a disk that was not mounted looks like an empty directory.
-    pub fn check_mark(&self, run_id: &str) -> Result<()> {
+    pub fn check_mark(&self, run_ids: &[&str]) -> Result<()> {
         for site in &self.sites {
             let path = site.work.path_of(RUN);
             let found = site.work.file(RUN).and_then(|mut file| {
@@ -77,7 +79,7 @@ impl Swap {
                 Ok(text)
             });
             match found {
-                Ok(text) if text == run_id => {}
+                Ok(text) if run_ids.contains(&text.as_str()) => {}
                 Ok(_) => bail!("`{}` is of another restore than the journal's", path.display()),
                 Err(error) if is_not_found(&error) => {
                     bail!(
@@ -107,6 +109,36 @@ impl Swap {
         Ok(())
     }
 
+    /// Makes a level, where it is not there.
+    pub fn make(&self, level: &str) -> Result<()> {
+        for site in &self.sites {
+            site.work.make_dir(level, 0o700)?;
+            site.work.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Refuses where a level is there already.
+    pub fn refuse_taken(&self, level: &str) -> Result<()> {
+        for site in &self.sites {
+            if site.work.stat(level)?.is_some() {
+                bail!("`{}` is there already", site.work.path_of(level).display());
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a level another name. Where that is taken the level stays as it is; one that is not there is fine.
+    pub fn rename(&self, level: &str, name: &str) -> Result<()> {
+        for site in &self.sites {
+            if site.work.stat(level)?.is_some() && site.work.stat(name)?.is_none() {
+                durable::rename(&site.work, level, &site.work, name)?;
+                site.work.sync()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes a level for good.
     pub fn remove(&self, level: &str) -> Result<()> {
         self.sites.iter().try_for_each(|site| durable::remove(&site.work, level))
@@ -127,7 +159,7 @@ impl Swap {
         self.remove(level)
     }
 
-    /// Removes the work directories' levels but `previous` and `undone`, which hold data.
+    /// Removes the work directories' level `staged`; the others hold data that is nowhere else.
     pub fn tidy(&self) -> Result<()> {
         for site in &self.sites {
             site.work.remove_tree(STAGED)?;
@@ -139,12 +171,30 @@ impl Swap {
     /// Whether every data directory's work directory has this level; nothing is made to see it.
     pub fn holds(node: &Node, level: &str) -> Result<bool> {
         for place in &node.data {
-            let Some(work) = WorkPath::of(&place.host_path)?.open()? else { return Ok(false) };
+            let Some(work) = WorkPath::of(place)?.open()? else { return Ok(false) };
             if work.stat(level)?.is_none() {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Whether a level, or where that is as good a live directory, holds a node; nothing is made to see it.
+    pub fn finds_identity(node: &Node, level: &str, or_live: bool) -> Result<bool> {
+        for place in &node.data {
+            let live = match place.open() {
+                Err(error) if is_not_found(&error) => continue,
+                live => live?,
+            };
+            let work = WorkPath::of(place)?.open()?;
+            let aside = work.map(|work| work.dir_if_there(level)).transpose()?.flatten();
+            for dir in aside.iter().chain(or_live.then_some(&live)) {
+                if is_a_node(dir)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Whether nothing was moved to this level yet: the live directories are as they were.
@@ -223,23 +273,22 @@ impl Swap {
             site.live.sync()?;
             from.sync()?;
         }
-        let holds_identity = |site: &&Site| site.holds_identity(level).unwrap_or(false);
-        let (last, first): (Vec<&Site>, Vec<&Site>) = self.data().iter().partition(holds_identity);
-        for site in first.into_iter().chain(last) {
-            site.unblock(level)?;
+        let (mut first, mut last) = (Vec::new(), Vec::new());
+        for site in self.data() {
+            if site.holds_identity(level)? { last.push(site) } else { first.push(site) }
         }
-        Ok(())
+        first.into_iter().chain(last).try_for_each(|site| site.unblock(level))
     }
 }
 
 impl Site {
     fn open(place: &Place, is_data: bool) -> Result<Site> {
-        let live = match Dir::open(&place.host_path) {
+        let live = match place.open() {
             Ok(live) => live,
-            Err(error) if is_not_found(&error) => make_like_parent(&place.host_path)?,
+            Err(error) if is_not_found(&error) => make_like_parent(place)?,
             Err(error) => return Err(error),
         };
-        let work = WorkPath::of(&place.host_path)?.open_or_make()?;
+        let work = WorkPath::of(place)?.open_or_make()?;
         Ok(Site { live, work, is_data })
     }
 
@@ -310,14 +359,20 @@ impl Site {
 
     /// Whether this data directory's part of a level holds `system.local`.
     fn holds_identity(&self, level: &str) -> Result<bool> {
-        let Some(level) = self.work.dir_if_there(level)? else { return Ok(false) };
-        let Some(system) = level.dir_if_there(SYSTEM)? else { return Ok(false) };
-        Ok(system.dir_names()?.iter().any(|name| name.starts_with("local-")))
+        self.work.dir_if_there(level)?.map_or(Ok(false), |level| is_a_node(&level))
     }
 }
 
 fn is_blocker(entry: &Entry) -> bool {
     entry.name == SYSTEM && entry.kind == Kind::File
+}
+
+fn is_a_node(dir: &Dir) -> Result<bool> {
+    if is_file(dir, SYSTEM)? {
+        return Ok(false);
+    }
+    let Some(system) = dir.dir_if_there(SYSTEM)? else { return Ok(false) };
+    Ok(system.dir_names()?.iter().any(|name| name.starts_with("local-")))
 }
 
 fn is_file(dir: &Dir, name: &str) -> Result<bool> {
@@ -332,22 +387,6 @@ fn make_blocker(aside: &Dir, words: &str) -> Result<()> {
     let path = aside.path_of(SYSTEM);
     file.write_all(words.as_bytes()).with_context(|| format!("cannot write `{}`", path.display()))?;
     file.sync_all().with_context(|| format!("cannot sync `{}`", path.display()))
-}
-
-/// Makes a directory that Cassandra would make at its start, with the owner that its parent has.
-fn make_like_parent(path: &Path) -> Result<Dir> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        bail!("`{}` is no directory", path.display())
-    };
-    let parent = match Dir::open(parent) {
-        Err(error) if is_not_found(&error) => make_like_parent(parent)?,
-        opened => opened?,
-    };
-    let stat = parent.own_stat()?;
-    let made = parent.make_dir(&name.to_string_lossy(), 0o755)?;
-    made.set_owner(stat.st_uid, stat.st_gid)?;
-    parent.sync()?;
-    Ok(made)
 }
 
 #[cfg(test)]

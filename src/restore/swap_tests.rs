@@ -1,4 +1,5 @@
 use std::fs;
+use std::path::Path;
 
 use super::*;
 
@@ -36,6 +37,35 @@ fn the_keyspace_that_the_blocker_replaces_has_its_place_aside_at_once() {
     swap.remove_empty(PREVIOUS).unwrap();
     assert_eq!(names(host.path(), "data"), ["ks1", "system"]);
     assert_eq!(names(host.path(), "data/system"), ["local-1"]);
+}
+
+/// Which data directory comes last depends on it.
+#[test]
+fn an_identity_that_cannot_be_looked_for_is_an_error_and_no_answer() {
+    let host = tempfile::tempdir().unwrap();
+    let swap = site(host.path());
+    swap.sites[0].block(PREVIOUS, "words").unwrap();
+    let system = host.path().join("work/previous/system");
+    fs::rename(&system, host.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(host.path().join("elsewhere"), &system).unwrap();
+    let error = swap.move_in(PREVIOUS).unwrap_err().to_string();
+    assert_eq!(error, format!("cannot open directory `{}`", system.display()));
+    assert_eq!(fs::read_to_string(host.path().join("data/system")).unwrap(), "words");
+}
+
+#[test]
+fn a_level_is_renamed_once_and_never_over_another() {
+    let host = tempfile::tempdir().unwrap();
+    let swap = site(host.path());
+    for _ in 0..2 {
+        swap.rename(PREVIOUS, REPLACED).unwrap();
+        assert_eq!(names(host.path(), "work"), ["replaced"]);
+    }
+    swap.refuse_taken(PREVIOUS).unwrap();
+    fs::create_dir_all(host.path().join("work/previous/ks1")).unwrap();
+    swap.rename(PREVIOUS, REPLACED).unwrap();
+    assert_eq!(names(host.path(), "work/previous"), ["ks1"]);
+    assert!(swap.refuse_taken(PREVIOUS).is_err());
 }
 
 #[test]

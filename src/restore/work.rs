@@ -1,43 +1,59 @@
 //! Where a restore works: beside the live data, on the same mount, so that a rename reaches.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, StatxFlags};
 
+use crate::cassandra::node::Place;
 use crate::dir::Dir;
 use crate::durable;
 use crate::error::Error;
 
 /// Where the work directory of a live directory lies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct WorkPath {
-    pub parent: PathBuf,
-    pub name: String,
-    /// Inside the live directory, where that is a mount of its own.
-    pub inside: bool,
+    /// The live directory itself, where that is a mount of its own; else the one that holds it.
+    parent: Dir,
+    name: String,
+    inside: bool,
 }
 
 impl WorkPath {
     /// Beside the live directory, where a rename can reach: on the same mount.
-    pub fn of(live: &Path) -> Result<WorkPath> {
-        let base = live.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let name = format!(".cassandra_restore-{base}");
-        let parent = live.parent().unwrap_or(Path::new("/"));
-        if mount_of(live)? == mount_of(parent)? {
-            return Ok(WorkPath { parent: parent.to_owned(), name, inside: false });
-        }
-        Ok(WorkPath { parent: live.to_owned(), name, inside: true })
+    pub fn of(place: &Place) -> Result<WorkPath> {
+        let live = place.open()?;
+        let (parent, base) = place.open_parent()?;
+        let inside = mount_of(&live)? != mount_of(&parent)?;
+        let parent = if inside { live } else { parent };
+        Ok(WorkPath { parent, name: format!(".cassandra_restore-{base}"), inside })
+    }
+
+    /// The path of a level, for messages only.
+    pub fn path_of(&self, level: &str) -> PathBuf {
+        let dir = self.parent.path_of(&self.name);
+        if self.inside { dir.join("backups").join(level) } else { dir.join(level) }
     }
 
     pub fn open_or_make(&self) -> Result<Dir> {
-        let dir = Dir::open(&self.parent)?.make_dir(&self.name, 0o700)?;
-        // Cassandra looks into every directory that is not called `snapshots` or `backups`.
-        if self.inside { dir.make_dir("backups", 0o700) } else { Ok(dir) }
+        if !self.inside {
+            let dir = self.parent.make_dir(&self.name, 0o700)?;
+            self.parent.sync()?;
+            return Ok(dir);
+        }
+        // Cassandra looks into every directory of its data that is not called `snapshots` or `backups`, and does
+        // not start where it may not enter one, not even one that it would pass over. The levels stay closed.
+        let dir = self.parent.make_dir(&self.name, 0o755)?;
+        dir.set_mode(0o755)?;
+        self.parent.sync()?;
+        let backups = dir.make_dir("backups", 0o755)?;
+        backups.set_mode(0o755)?;
+        dir.sync()?;
+        Ok(backups)
     }
 
     pub fn open(&self) -> Result<Option<Dir>> {
-        let dir = Dir::open(&self.parent)?.dir_if_there(&self.name)?;
+        let dir = self.parent.dir_if_there(&self.name)?;
         match dir {
             Some(dir) if self.inside => dir.dir_if_there("backups"),
             dir => Ok(dir),
@@ -46,10 +62,9 @@ impl WorkPath {
 }
 
 /// The mount's id where the kernel tells it (5.8 on), else the device: a rename reaches as far.
-fn mount_of(path: &Path) -> Result<u64> {
-    let stat =
-        rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::MNT_ID | StatxFlags::INO)
-            .with_context(|| format!("cannot stat `{}`", path.display()))?;
+fn mount_of(dir: &Dir) -> Result<u64> {
+    let stat = rustix::fs::statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID | StatxFlags::INO)
+        .with_context(|| format!("cannot stat `{}`", dir.path().display()))?;
     let has_mount_id = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
     let device = (u64::from(stat.stx_dev_major) << 32) | u64::from(stat.stx_dev_minor);
     Ok(if has_mount_id { stat.stx_mnt_id } else { device })
@@ -72,4 +87,22 @@ pub fn refuse_without_exchange(work: &Dir) -> Result<()> {
         let refusal = format!("the filesystem of `{path}` cannot exchange two names in one step: {error:#}");
         Error::Refused { refusals: vec![refusal] }.into()
     })
+}
+
+/// Makes a directory that Cassandra would make at its start, with the owner that its parent has.
+pub fn make_like_parent(place: &Place) -> Result<Dir> {
+    let mut dir = place.open_mount_or_make()?;
+    for name in place.names_below_mount() {
+        dir = match dir.dir_if_there(name)? {
+            Some(there) => there,
+            None => {
+                let stat = dir.own_stat()?;
+                let made = dir.make_dir(name, 0o755)?;
+                made.set_owner(stat.st_uid, stat.st_gid)?;
+                dir.sync()?;
+                made
+            }
+        };
+    }
+    Ok(dir)
 }

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use cassandra_backup::archive::manifest::NAME;
 use cassandra_backup::archive::reader::Archive;
-use cassandra_backup::archive::toc::{Content, Entry};
+use cassandra_backup::archive::toc::{Content, Entry, parse_footer};
 use cassandra_backup::docker::RunState;
 use serde_json::json;
 
@@ -30,6 +31,26 @@ fn what_is_no_archive_is_told_as_what_it_is() {
             "archive_missing",
             "there is no archive `PATH`. UNTOUCHED. `cassandra_backup_info` lists the archives of a directory",
         ),
+    );
+    assert_eq!(
+        refused(&node, json!({"tag": "weekly"})),
+        (
+            "archive_missing".to_owned(),
+            format!(
+                "there is no archive `{}`. {UNTOUCHED}. `cassandra_backup_info` lists the archives of a directory",
+                node.archive("weekly").display()
+            )
+        )
+    );
+    assert_eq!(
+        refused(&node, json!({"backup_dir": file("nowhere")})),
+        (
+            "archive_missing".to_owned(),
+            format!(
+                "there is no archive `{}`. {UNTOUCHED}. `cassandra_backup_info` lists the archives of a directory",
+                file("nowhere/nightly.tgz").display()
+            )
+        )
     );
     fs::create_dir(file("dir.tgz")).unwrap();
     told(file("dir.tgz"), ("archive_foreign", &format!("{foreign}it is not a regular file. {hint}")));
@@ -63,7 +84,11 @@ fn a_damaged_archive_is_found_before_the_node_is_touched() {
     let whole = fs::read(&path).unwrap();
     let sha256 = fs::read_to_string(node.host().join("backup/nightly.tgz.sha256")).unwrap();
     let told = |what: String| {
-        let (live, changes) = (tree(&node.dirs().data[0]), node.changes());
+        let live = || {
+            let dirs = node.dirs();
+            [&dirs.data[0], &dirs.commitlog, &dirs.hints, &dirs.saved_caches].map(|directory| tree(directory))
+        };
+        let (before, changes) = (live(), node.changes());
         let result = restore(&node, json!({}));
         assert_eq!(
             result["msg"],
@@ -74,7 +99,8 @@ fn a_damaged_archive_is_found_before_the_node_is_touched() {
             )
         );
         assert_eq!((&result["error"], &result["changed"]), (&json!("archive_damaged"), &json!(false)));
-        assert_eq!((tree(&node.dirs().data[0]), node.changes()), (live, changes));
+        assert_eq!(node.changes(), changes);
+        assert!(live() == before, "the node's files changed");
         assert!(!node.dirs().storage.join(".cassandra_restore-data/staged").exists());
         assert_eq!(node.run_state(), RunState::Running);
     };
@@ -98,6 +124,51 @@ fn a_damaged_archive_is_found_before_the_node_is_touched() {
     told(format!("its SHA-256 is {own}, but `{}` says {}", checksum.display(), "0".repeat(64)));
 
     fs::write(&checksum, sha256).unwrap();
+    assert_eq!(restore(&node, json!({}))["changed"], true);
+}
+
+#[test]
+fn an_archive_that_is_cut_off_or_overwritten_anywhere_is_refused_in_check_mode_too() {
+    let node = FakeNode::running().with_table("ks1", "users", 2);
+    node.run_module("cassandra_backup", json!({"tag": "nightly", "compression": "none"}));
+    let path = node.archive("nightly");
+    let whole = fs::read(&path).unwrap();
+    let archive = Archive::open(&path).unwrap();
+    let manifest = archive.toc().entries.iter().find(|entry| entry.name.as_str() == NAME).unwrap();
+    let manifest_size = manifest.file_size().unwrap();
+    let footer_gone = "it was cut short or overwritten: its last 51 bytes are not its footer";
+    let told = |content: &[u8], what: &str| {
+        fs::write(&path, content).unwrap();
+        let msg = format!(
+            "the archive `{}` is damaged: {what}. {UNTOUCHED}. use another archive; a fetched copy of this one may be whole",
+            path.display()
+        );
+        assert_eq!(refused(&node, json!({})), ("archive_damaged".to_owned(), msg));
+    };
+    told(&whole[..whole.len() / 2], footer_gone);
+    told(&whole[..60], footer_gone);
+    told(&whole[..1], footer_gone);
+    told(&[whole.as_slice(), b"\n"].concat(), footer_gone);
+    // The checksum of the table of contents, which ends where the footer begins.
+    let footer = whole.len() - 51;
+    let toc_offset = parse_footer(&whole[footer..]).unwrap();
+    let flipped = |at: usize| {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x01;
+        flipped
+    };
+    told(
+        &flipped(footer - 8),
+        &format!("the table of contents, at byte {toc_offset}: the gzip checksum is wrong"),
+    );
+    // The name of the first entry, which is the manifest.
+    let name = whole.windows(NAME.len()).position(|window| window == NAME.as_bytes()).unwrap();
+    told(&flipped(name + 1), &format!("the tar header of `{NAME}`: it differs from the table of contents"));
+    let body = whole.windows(8).position(|window| window == b"\"format\"").unwrap();
+    let differs =
+        format!("bytes 0-{} of `{NAME}`: the SHA-256 differs from the table of contents", manifest_size - 1);
+    told(&flipped(body + 1), &differs);
+    fs::write(&path, whole).unwrap();
     assert_eq!(restore(&node, json!({}))["changed"], true);
 }
 

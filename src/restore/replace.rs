@@ -1,0 +1,123 @@
+//! Stops the node and puts one set of data in the place of the other.
+
+use anyhow::{Result, bail};
+
+use super::{Restore, now_unix_ms};
+use crate::ansible::result::Report;
+use crate::cassandra::nodetool::Nodetool;
+use crate::docker::{RestartPolicy, RunState};
+use crate::error::tell;
+use crate::proc;
+use crate::restore::journal::{Found, Phase};
+use crate::restore::swap::{PREVIOUS, STAGED, Swap};
+
+impl Restore<'_> {
+    /// Stops the node and puts the staged data in the place of the live data.
+    pub(super) async fn replace(&mut self, report: &mut Report) -> Result<()> {
+        report.enter("stop");
+        self.journal.found = Found {
+            run_state: self.node.found.run_state,
+            restart_policy: self.node.found.restart_policy.clone(),
+        };
+        self.swap.check_mark(&[&self.journal.run_id])?;
+        if !self.swap.holds_identity(STAGED)? {
+            bail!("what was unpacked of `{}` is not there any more", self.journal.archive.path.display());
+        }
+        // This restore makes a way back of its own; the one before it is kept until this one is committed.
+        self.lay_earlier_by()?;
+        self.journal.held_identity = Swap::finds_identity(self.node, PREVIOUS, true)?;
+        if self.node.found.run_state.is_up() {
+            self.journal.stopped_unix_ms = Some(now_unix_ms());
+        }
+        self.journal.enter(&self.state, Phase::SettingAside)?;
+        self.stand_unfinished(report);
+        report.changed = true;
+        self.stop(report).await?;
+
+        report.enter("swap");
+        self.swap.adopt_unused()?;
+        self.swap.make(PREVIOUS)?;
+        self.swap.set_aside(PREVIOUS, &self.blocker_words())?;
+        self.make_sure_it_is_stopped().await?;
+        // A node that was starting may have made its identity since.
+        self.journal.held_identity |= self.swap.holds_identity(PREVIOUS)?;
+        self.journal.enter(&self.state, Phase::MovingIn)?;
+        self.swap.move_in(STAGED)?;
+        self.journal.enter(&self.state, Phase::Swapped)?;
+        report.leaves_container(RunState::Exited.word());
+        Ok(())
+    }
+
+    /// Stops Cassandra with the time it needs, and sees to it that nobody's policy starts it again.
+    pub(super) async fn stop(&self, report: &mut Report) -> Result<()> {
+        let container = &self.node.container;
+        let facts = container.inspect().await?;
+        if facts.restart_policy != RestartPolicy::no() {
+            container.set_restart_policy(&RestartPolicy::no()).await?;
+        }
+        if facts.run_state.is_up() {
+            // A shell as the first process does not pass the signal on to java.
+            if matches!(proc::program(facts.pid).as_str(), "sh" | "bash" | "dash") {
+                self.drain(report).await;
+            }
+            let stopped = container.stop(self.request.access.stop_timeout).await?;
+            if stopped.exit_code == 137 {
+                report.warnings.push(format!(
+                    "container `{}` was killed after {} s: its previous data is set aside as it was",
+                    container.name,
+                    self.request.access.stop_timeout.as_secs()
+                ));
+            }
+        }
+        self.make_sure_it_is_stopped().await
+    }
+
+    async fn drain(&self, report: &mut Report) {
+        let drained = async {
+            let nodetool = Nodetool::find(&self.node.container, &self.request.access).await?;
+            nodetool.drain().await
+        };
+        // The data is about to be replaced: a node that cannot drain is stopped all the same.
+        if let Err(error) = drained.await {
+            report.warnings.push(format!("the node was stopped without a drain: {}", tell(&error).message));
+        }
+    }
+
+    pub(super) async fn make_sure_it_is_stopped(&self) -> Result<()> {
+        let container = &self.node.container;
+        match container.inspect().await?.run_state {
+            RunState::Created | RunState::Exited => {}
+            // Frozen, it would go on writing once somebody lets it.
+            RunState::Paused => bail!(
+                "container `{}` was paused by somebody else in the middle of the restore",
+                container.name
+            ),
+            _ => bail!(
+                "container `{}` was started by somebody else in the middle of the restore",
+                container.name
+            ),
+        }
+        Ok(())
+    }
+
+    /// What a person finds where the keyspace `system` should be.
+    pub(super) fn blocker_words(&self) -> String {
+        format!(
+            "This node is being restored from {} (run {}).\nNo Cassandra starts while this file is here. \
+             Do not remove it: the Ansible module cassandra_restore with state: rolled_back puts the previous data \
+             back.\n",
+            self.journal.archive.path.display(),
+            self.journal.run_id
+        )
+    }
+
+    /// From the first touch to the commit, unless something better is known: what is told where nobody is left
+    /// to put anything back.
+    pub(super) fn stand_unfinished(&self, report: &mut Report) {
+        report.standing = format!(
+            "The restore is unfinished: container `{}` is not to be started by hand, and no data is lost; run \
+             `cassandra_restore` with `state: rolled_back`",
+            self.node.container.name
+        );
+    }
+}
