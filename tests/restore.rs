@@ -1,13 +1,15 @@
 //! The straight road of a restore: the node's data is the archive's, and what was there before is kept.
 
+#[path = "restores/mounted.rs"]
+mod mounted;
 mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use cassandra_backup::docker::RunState;
+use mounted::Mounted;
 use serde_json::{Value, json};
 use support::{FakeNode, Tree, check_mode, tree};
 
@@ -59,24 +61,6 @@ fn changes_since(node: &FakeNode, since: usize) -> Vec<String> {
 fn policy(name: &str) -> String {
     let policy = format!(r#"{{"RestartPolicy":{{"Name":"{name}","MaximumRetryCount":0}}}}"#);
     format!("POST /containers/node/update {policy}")
-}
-
-/// A small disk of its own; gone with this value.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    /// `None` where this user may not mount.
-    fn at(path: &Path, size: &str) -> Option<Mounted> {
-        let options = format!("size={size},mode=0777");
-        let done = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path).output();
-        done.is_ok_and(|done| done.status.success()).then(|| Mounted(path.to_owned()))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        Command::new("umount").arg("-l").arg(&self.0).status().ok();
-    }
 }
 
 fn is_root() -> bool {

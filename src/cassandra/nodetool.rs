@@ -65,7 +65,11 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
             Some(path) => path.clone(),
             None => {
                 let looking = container.exec(&["sh", "-c", LOOK], None);
-                let looked = tokio::time::timeout(ANSWER_TIMEOUT, looking).await.map_err(|_| missing())??;
+                let hangs = |_| Error::EngineFailed {
+                    request: format!("look for nodetool in container `{}`", container.name),
+                    cause: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()),
+                };
+                let looked = tokio::time::timeout(ANSWER_TIMEOUT, looking).await.map_err(hangs)??;
                 if looked.exit_code != 0 {
                     return Err(missing().into());
                 }

@@ -10,7 +10,7 @@ use crate::ansible::request::{NodeAccess, Source};
 use crate::archive::manifest::NodeIdentity;
 use crate::archive::reader::Archive;
 use crate::archive::store::Store;
-use crate::cassandra::node::Node;
+use crate::cassandra::node::{Node, Place};
 use crate::cassandra::nodetool::Nodetool;
 use crate::dir::{Dir, Kind, is_not_found, real_path};
 use crate::docker::{Engine, Facts, RunState};
@@ -27,12 +27,12 @@ pub async fn find(engine: &Engine, node: &Node, access: &NodeAccess) -> Result<F
     let others = engine.others_mounting(&node.container, &node.found, &paths).await?;
     let mut data = Vec::new();
     for place in &node.data {
-        data.push(data_directory(&place.host_path, node)?);
+        data.push(data_directory(place, node)?);
     }
     Ok(Findings {
         identity: identity(node, access).await?,
         is_running: is_running(node),
-        is_empty: data.iter().all(|directory| is_empty(&directory.path)),
+        is_empty: node.data.iter().all(is_empty),
         has_cdc: node.has_cdc,
         auto_remove: node.found.auto_remove,
         orchestrator: orchestrator(&node.found),
@@ -108,8 +108,9 @@ async fn passing_volumes(engine: &Engine, node: &Node) -> Result<Vec<String>> {
     Ok(passing)
 }
 
-fn data_directory(path: &Path, node: &Node) -> Result<DataDirectory> {
-    let dir = match Dir::open(path) {
+fn data_directory(place: &Place, node: &Node) -> Result<DataDirectory> {
+    let path = place.host_path.as_path();
+    let dir = match place.open() {
         Ok(dir) => dir,
         // Not made yet: its parent says where it will lie.
         Err(error) if is_not_found(&error) => return not_made_yet(path),
@@ -150,8 +151,11 @@ fn not_made_yet(path: &Path) -> Result<DataDirectory> {
     })
 }
 
-fn is_empty(path: &Path) -> bool {
-    Dir::open(path).and_then(|dir| dir.dir_names()).is_ok_and(|names| names.is_empty()) || !path.exists()
+fn is_empty(place: &Place) -> bool {
+    match place.open().and_then(|dir| dir.dir_names()) {
+        Ok(names) => names.is_empty(),
+        Err(error) => is_not_found(&error),
+    }
 }
 
 /// Opens the archive that is asked for. `latest` is the newest of this node's, as far as the node is known.
