@@ -307,11 +307,16 @@ fn on_a_mount_of_its_own_the_work_is_done_inside_the_data_directory() {
     restore(&node, json!({}));
     let restored = node.user_data();
     let kept = tree(&data.join(".cassandra_restore-data/backups/previous"));
+    // Cassandra does not start where it may not enter a directory that it only passes over.
+    let mode = |below: &str| fs::metadata(data.join(below)).unwrap().mode() & 0o777;
+    let modes =
+        ["", "/backups", "/backups/previous"].map(|below| mode(&format!(".cassandra_restore-data{below}")));
     let undone = node.run_module("cassandra_restore", json!({"state": "rolled_back"}));
     let user_data = node.user_data();
     drop(mounted);
     assert_eq!(restored, before);
     assert_eq!(kept, previous);
+    assert_eq!(modes, [0o755, 0o755, 0o700]);
     assert_eq!(undone["msg"], "the previous data of container `node` is back in place");
     assert!(user_data.keys().any(|path| path.contains("later")), "{user_data:#?}");
 }

@@ -309,3 +309,29 @@ fn a_started_node_that_somebody_stopped_runs_once_it_is_restored() {
     let result = restore(&node, json!({}));
     assert_eq!((&result["container"]["left"], node.run_state()), (&json!("running"), RunState::Running));
 }
+
+#[test]
+fn a_disk_that_was_not_mounted_after_a_reboot_is_noticed_before_cassandra_starts_on_it() {
+    for reached in ["swapped", "started"] {
+        let node = FakeNode::running().with_table("ks1", "users", 1);
+        node.run_module("cassandra_backup", json!({"tag": "nightly"}));
+        assert_eq!(restore(&node, json!({"state": reached}))["changed"], true);
+        let mark = node.dirs().storage.join(".cassandra_restore-data/run");
+        fs::remove_file(&mark).unwrap();
+        let changes = node.changes();
+
+        let result = node.run_module("cassandra_restore", json!({"tag": "nightly"}));
+
+        let missing = format!(
+            "`{}` is missing: is the disk of `{}` mounted?",
+            mark.display(),
+            node.dirs().data[0].display()
+        );
+        let standing = format!("No data is lost; the node is as an earlier run left it: `{reached}`");
+        assert_eq!(
+            (&result["failed"], &result["msg"]),
+            (&json!(true), &json!(format!("{missing} {standing}")))
+        );
+        assert_eq!(node.changes(), changes);
+    }
+}

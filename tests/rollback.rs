@@ -1,6 +1,8 @@
 //! The way back that a restore takes by itself, after a failure before the commit point.
 
 mod support;
+#[path = "restores/way_back.rs"]
+mod way_back;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,29 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cassandra_backup::docker::RunState;
 use serde_json::{Value, json};
 use support::{Dirs, FakeNode, Fault, Gate, Signal, Tree};
-
-/// A node with a backup `nightly`; since then a table was made and another one dropped.
-fn changed_since(node: FakeNode) -> FakeNode {
-    let node = node.with_table("ks1", "users", 2).with_table("ks1", "old", 1);
-    let made = node.run_module("cassandra_backup", json!({"tag": "nightly"}));
-    assert_eq!(made["failed"], Value::Null, "{made:#}");
-    node.drop_table("ks1", "old");
-    node.with_table("ks1", "new", 1)
-}
-
-fn restore(node: &FakeNode, args: Value) -> Value {
-    let mut all = json!({"tag": "nightly"});
-    args.as_object().unwrap().iter().for_each(|(name, value)| all[name] = value.clone());
-    node.run_module("cassandra_restore", all)
-}
-
-fn roll_back(node: &FakeNode) -> Value {
-    node.run_module("cassandra_restore", json!({"state": "rolled_back"}))
-}
-
-fn work(node: &FakeNode, level: &str) -> PathBuf {
-    node.dirs().storage.join(".cassandra_restore-data").join(level)
-}
+use way_back::{changed_since, restore, roll_back, work};
 
 /// The node's own files, without what restores keep beside them.
 fn live(node: &FakeNode) -> Tree {

@@ -1,36 +1,15 @@
 //! The way back by hand: `state: rolled_back`, from whatever phase a restore has reached.
 
 mod support;
+#[path = "restores/way_back.rs"]
+mod way_back;
 
 use std::fs;
-use std::path::PathBuf;
 
 use cassandra_backup::docker::RunState;
 use serde_json::{Value, json};
 use support::{FakeNode, Fault, check_mode, tree};
-
-/// A node with a backup `nightly`; since then a table was made and another one dropped.
-fn changed_since(node: FakeNode) -> FakeNode {
-    let node = node.with_table("ks1", "users", 2).with_table("ks1", "old", 1);
-    let made = node.run_module("cassandra_backup", json!({"tag": "nightly"}));
-    assert_eq!(made["failed"], Value::Null, "{made:#}");
-    node.drop_table("ks1", "old");
-    node.with_table("ks1", "new", 1)
-}
-
-fn restore(node: &FakeNode, args: Value) -> Value {
-    let mut all = json!({"tag": "nightly"});
-    args.as_object().unwrap().iter().for_each(|(name, value)| all[name] = value.clone());
-    node.run_module("cassandra_restore", all)
-}
-
-fn roll_back(node: &FakeNode) -> Value {
-    node.run_module("cassandra_restore", json!({"state": "rolled_back"}))
-}
-
-fn work(node: &FakeNode, level: &str) -> PathBuf {
-    node.dirs().storage.join(".cassandra_restore-data").join(level)
-}
+use way_back::{changed_since, restore, roll_back, work};
 
 #[test]
 fn every_phase_is_rolled_back_by_hand_and_only_once() {

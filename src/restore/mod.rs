@@ -110,6 +110,8 @@ async fn forward(
     report.changed = false;
     let swap = Swap::open(node)?;
     if journal.phase.touches_the_node() {
+        let phase = journal.phase.word();
+        report.standing = format!("No data is lost; the node is as an earlier run left it: `{phase}`");
         // After a reboot its disk may not be mounted: Cassandra would make itself a new node there.
         swap.check_mark(&[&journal.run_id])?;
     }
