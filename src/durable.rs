@@ -1,8 +1,10 @@
 //! The only place that renames: what is published here survives a power cut, whole.
 
 use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::fs::RenameFlags;
@@ -59,32 +61,96 @@ pub fn remove(dir: &Dir, name: &str) -> Result<()> {
     dir.sync()
 }
 
-/// The right to work on one node: held until dropped, gone with the process however it dies.
+/// The right to work on one node: held until dropped, gone with the process however it dies. What its holder
+/// writes into the file is for others to read.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
+
+/// Whoever only looks holds the lock for a moment: it is tried again, so often.
+const TRIES: u32 = 5;
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 impl Lock {
     /// Takes the lock file of a directory; where another run holds it, `Err` with what that run wrote there.
-    pub fn acquire(path: &Path, holder: &str) -> Result<std::result::Result<Lock, String>> {
+    pub fn acquire(path: &Path, holder: &[u8]) -> Result<std::result::Result<Lock, Vec<u8>>> {
         let context = || format!("cannot use the lock file `{}`", path.display());
-        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path);
-        let file = file.as_mut().map_err(|error| anyhow::anyhow!("{error}")).with_context(context)?;
-        let mut file = file.try_clone().with_context(context)?;
-        match file.try_lock() {
-            Ok(()) => {
-                file.set_len(0).with_context(context)?;
-                file.rewind().with_context(context)?;
-                file.write_all(holder.as_bytes()).with_context(context)?;
-                Ok(Ok(Lock { _file: file }))
+        let options = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let mut file = options.with_context(context)?;
+        for attempt in 1.. {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if attempt < TRIES => std::thread::sleep(BETWEEN_TRIES),
+                Err(TryLockError::WouldBlock) => {
+                    let mut other = Vec::new();
+                    file.read_to_end(&mut other).with_context(context)?;
+                    return Ok(Err(other));
+                }
+                Err(TryLockError::Error(error)) => return Err(error).with_context(context),
             }
+        }
+        let lock = Lock { file };
+        lock.file.set_len(0).and_then(|()| lock.tell(holder)).with_context(context)?;
+        Ok(Ok(lock))
+    }
+
+    /// What its holder wrote last; `None` where nobody holds it. Nobody is kept from it.
+    pub fn look(path: &Path) -> Result<Option<Vec<u8>>> {
+        let context = || format!("cannot look at the lock file `{}`", path.display());
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(context),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
             Err(TryLockError::WouldBlock) => {
-                let mut other = String::new();
-                file.read_to_string(&mut other).with_context(context)?;
-                Ok(Err(other))
+                let mut told = Vec::new();
+                file.read_to_end(&mut told).with_context(context)?;
+                Ok(Some(told))
             }
             Err(TryLockError::Error(error)) => Err(error).with_context(context),
         }
+    }
+
+    /// Writes over what was told before, from the begin.
+    pub fn tell(&self, content: &[u8]) -> std::io::Result<()> {
+        self.file.write_all_at(content, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn who_only_looks_keeps_nobody_from_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, ended) = (dir.path().join("lock"), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    Lock::look(&path).unwrap();
+                }
+            });
+            for _ in 0..500 {
+                assert!(Lock::acquire(&path, b"mine").unwrap().is_ok());
+            }
+            ended.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn a_lock_that_is_held_tells_its_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = Lock::acquire(&path, b"first").unwrap().unwrap();
+        assert_eq!(Lock::acquire(&path, b"second").unwrap().unwrap_err(), b"first");
+        lock.tell(b"other").unwrap();
+        assert_eq!(Lock::look(&path).unwrap().unwrap(), b"other");
+        drop(lock);
+        assert!(Lock::acquire(&path, b"second").unwrap().is_ok());
     }
 }

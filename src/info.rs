@@ -32,6 +32,10 @@ pub async fn run(request: &InfoRequest, report: &mut Report) -> Result<()> {
     if unusable > 0 {
         report.msg.push_str(&format!(", {unusable} of them unusable"));
     }
+    if let Some(running) = report.running.as_ref().filter(|running| !running.is_null()) {
+        let of = |key: &str| running[key].as_str().unwrap_or_default().to_owned();
+        report.msg.push_str(&format!("; `{}` is at work, at `{}`", of("module"), of("stage")));
+    }
     report.backups = Some(backups);
     Ok(())
 }
@@ -43,13 +47,10 @@ fn list(backup_dir: &Path, only: Option<&str>, verify: bool) -> Result<Vec<Value
     }
     let store = Store::open(backup_dir)?;
     let mut backups = Vec::new();
-    for (tag, archive) in store.list()? {
+    for tag in store.tags()?.into_iter().filter(|tag| only.is_none_or(|only| only == tag)) {
         interrupt::check()?;
-        if only.is_some_and(|only| only != tag) {
-            continue;
-        }
         let path = store.path_of(&tag);
-        let described = archive.and_then(|archive| describe(archive, verify));
+        let described = Archive::open(&path).and_then(|archive| describe(archive, verify));
         interrupt::check()?;
         backups.push(described.unwrap_or_else(|error| {
             let told = tell(&error);
@@ -77,6 +78,8 @@ async fn restore_of(request: &InfoRequest, container: &str, report: &mut Report)
     report.found_container(&container.name, &container.image, found.run_state.word());
     let node = Node::look(container, &request.access).await?;
     let state = NodeState::look(&request.access.state_dir, &node)?;
+    let running = state.as_ref().map(NodeState::running).transpose()?.flatten();
+    report.running = Some(json!(running));
     let journal = state.as_ref().map(Journal::read).transpose()?.flatten();
     let Some(journal) = journal else { return Ok(Value::Null) };
     Ok(json!({

@@ -14,6 +14,7 @@ pub mod error;
 pub mod info;
 pub mod interrupt;
 pub mod proc;
+pub mod progress;
 pub mod restore;
 pub mod state;
 pub mod task;

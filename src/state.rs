@@ -14,7 +14,9 @@ use crate::cassandra::node::Node;
 use crate::dir::Dir;
 use crate::durable::{self, Lock};
 use crate::error::Error;
+use crate::progress::{Progress, Running};
 
+const LOCK: &str = "lock";
 const SNAPSHOT: &str = "snapshot.json";
 const NODE: &str = "node.json";
 
@@ -23,8 +25,8 @@ const NODE: &str = "node.json";
 #[derive(Debug)]
 pub struct NodeState {
     dir: Dir,
-    /// `None` where the run only looks.
-    _lock: Option<Lock>,
+    /// Holds the lock; silent where the run only looks.
+    progress: Progress,
 }
 
 /// Says that a snapshot is ours: written before it is taken, removed once it is cleared.
@@ -43,6 +45,11 @@ pub struct Remembered {
     pub identity: NodeIdentity,
 }
 
+fn busy(held: &[u8]) -> Error {
+    let holder = Running::read(held).map(|running| running.to_string());
+    Error::Busy { holder: holder.unwrap_or_else(|| String::from_utf8_lossy(held).trim().to_owned()) }
+}
+
 fn folder(node: &Node) -> String {
     let mut hash = Sha256::new();
     for place in &node.data {
@@ -59,23 +66,43 @@ impl NodeState {
         if !path.exists() {
             return Ok(None);
         }
-        Ok(Some(NodeState { dir: Dir::open(&path)?, _lock: None }))
+        Ok(Some(NodeState { dir: Dir::open(&path)?, progress: Progress::default() }))
     }
 
-    /// Takes the node for this run alone.
-    pub fn enter(state_dir: &Path, node: &Node) -> Result<NodeState> {
+    /// Takes the node for this run alone, and says which module is at work on which tag.
+    pub fn enter(state_dir: &Path, node: &Node, module: &str, tag: &str) -> Result<NodeState> {
         std::fs::create_dir_all(state_dir)
             .with_context(|| format!("cannot make the state directory `{}`", state_dir.display()))?;
         let parent = Dir::open(state_dir)?;
         let dir = parent.make_dir(&folder(node), 0o700)?;
         dir.set_mode(0o700)?;
-        let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
-        let holder =
-            format!("process {} since {now} on container `{}`", std::process::id(), node.container.name);
-        match Lock::acquire(&dir.path_of("lock"), &holder)? {
-            Ok(lock) => Ok(NodeState { dir, _lock: Some(lock) }),
-            Err(holder) => Err(Error::Busy { holder }.into()),
+        let running = Running::begun(module, tag, &node.container.name);
+        match Lock::acquire(&dir.path_of(LOCK), &running.record())? {
+            Ok(lock) => Ok(NodeState { dir, progress: Progress::of(running, lock) }),
+            Err(held) => Err(busy(&held).into()),
         }
+    }
+
+    /// How far this run is, for others to read.
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    /// The run that is at work on this node now; it is not disturbed.
+    pub fn running(&self) -> Result<Option<Running>> {
+        let path = self.dir.path_of(LOCK);
+        // A second look where the first came while it was written.
+        let first = Lock::look(&path)?;
+        match first.as_deref().map(Running::read) {
+            None => Ok(None),
+            Some(Some(running)) => Ok(Some(running)),
+            Some(None) => Ok(Lock::look(&path)?.as_deref().and_then(Running::read)),
+        }
+    }
+
+    /// What [`NodeState::enter`] would say to another run, without entering.
+    pub fn refuse_busy(&self) -> Result<()> {
+        Lock::look(&self.dir.path_of(LOCK))?.map_or(Ok(()), |held| Err(busy(&held).into()))
     }
 
     pub fn snapshot_mark(&self) -> Result<Option<SnapshotMark>> {

@@ -3,11 +3,9 @@
 mod backups;
 mod support;
 
-use std::fs;
-
 use backups::{Meeting, RUNNING, UNTOUCHED, backup, files, manifest, meeting, told};
 use serde_json::json;
-use support::{FakeNode, tree};
+use support::FakeNode;
 
 /// A node at which every backup stands still once its snapshot is taken, until the meeting is over.
 fn stands_still(node: FakeNode) -> (FakeNode, Meeting) {
@@ -28,11 +26,13 @@ fn a_second_run_on_a_node_at_work_is_refused() {
 
     for tag in ["nightly", "weekly"] {
         let second = backup(&node, json!({"tag": tag}));
-        let lock = tree(&node.state_dir()).into_keys().find(|path| path.ends_with("/lock")).unwrap();
-        let holder = fs::read_to_string(node.state_dir().join(lock)).unwrap();
-        assert!(holder.starts_with("process ") && holder.ends_with("Z on container `node`"), "{holder}");
+        let running = node.run_module("cassandra_backup_info", json!({}))["running"].clone();
+        let of = |key: &str| running[key].as_str().unwrap().to_owned();
         let message = format!(
-            "another run is at work on this node: {holder}. {UNTOUCHED}. wait until it has ended, then run again"
+            "another run is at work on this node: `cassandra_backup` of `nightly` on container `node`, process {} since {}, now \
+             at `snapshot`. {UNTOUCHED}. wait until it has ended, then run again",
+            running["pid"],
+            of("since")
         );
         assert_eq!(told(&second), ("busy", message.as_str()));
     }

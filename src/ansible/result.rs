@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::args::{Args, HIDDEN};
 use super::request::Secret;
 use crate::error::Told;
+use crate::progress::Progress;
 
 /// The result under construction. Keys are a promise to playbooks: see the sidecars in `library/`.
 #[derive(Debug, Default, Serialize)]
@@ -26,6 +27,9 @@ pub struct Report {
     pub steps: Vec<Step>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub downtime_seconds: Option<f64>,
+    /// The run that is at work on the node; `null`: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running: Option<Value>,
     /// Where a restore stands, as `cassandra_restore`'s `state` names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restore: Option<Value>,
@@ -44,12 +48,16 @@ pub struct Report {
     pub standing: String,
     #[serde(skip)]
     stage_begun: Option<Instant>,
+    /// Whom the stages are told to while the run goes on.
+    #[serde(skip)]
+    pub progress: Progress,
 }
 
 impl Report {
     /// Begins the next step: it ends the one before, and names where a failure was.
     pub fn enter(&mut self, stage: &'static str) {
         self.end_step();
+        self.progress.enter(stage);
         self.stage = stage;
         self.stage_begun = Some(Instant::now());
     }

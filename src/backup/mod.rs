@@ -159,7 +159,9 @@ impl<'a> Job<'a> {
 
     async fn make(&self, report: &mut Report) -> Result<()> {
         report.changed = false;
-        let state = NodeState::enter(&self.request.access.state_dir, &self.node)?;
+        let (access, tag) = (&self.request.access, &self.request.tag);
+        let state = NodeState::enter(&access.state_dir, &self.node, "cassandra_backup", tag)?;
+        report.progress = state.progress();
         // Under the lock now: another run may have made it, or begun a restore, since the first look.
         Journal::refuse_unfinished(&state)?;
         if !self.present.force && Store::path_in(&self.request.backup_dir, &self.request.tag).exists() {

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 
 use super::{Job, draft};
-use crate::ansible::request::Compression;
 use crate::ansible::result::Report;
 use crate::archive::manifest::{FORMAT, Manifest, NodeIdentity};
 use crate::archive::reader::Archive;
@@ -15,9 +14,9 @@ use crate::archive::writer;
 use crate::cassandra::completeness::{self, Snapshot};
 use crate::cassandra::data_files::holding_snapshot;
 use crate::cassandra::nodetool::{Nodetool, Tables};
-use crate::dir::Dir;
 use crate::error::Error;
 use crate::interrupt;
+use crate::progress::Progress;
 use crate::task::blocking;
 
 /// What nodetool told of the running node.
@@ -60,18 +59,22 @@ impl Job<'_> {
 
         report.enter("pack");
         let manifest = manifest(tag, created, live, &snapshot);
-        let compression = self.present.compression;
+        let (compression, progress) = (self.present.compression, report.progress.clone());
+        // Each byte is packed, and read back.
+        progress.expect(manifest.bytes * if self.present.verify { 2 } else { 1 });
         let (manifest, mut draft, written) = blocking(move || {
-            let written = pack(&manifest, &roots, &snapshot, compression, &mut draft)?;
+            let mut passed = |bytes| progress.add(bytes);
+            let written =
+                writer::write(draft.file(), &manifest, &roots, &snapshot.members, compression, &mut passed)?;
             Ok((manifest, draft, written))
         })
         .await?;
         draft::demand_in_place(&mut draft)?;
         if self.present.verify {
             report.enter("verify");
-            let sha256 = written.sha256.clone();
+            let (sha256, progress) = (written.sha256.clone(), report.progress.clone());
             draft = blocking(move || {
-                read_back(&draft.path(), &sha256)?;
+                read_back(&draft.path(), &sha256, &progress)?;
                 Ok(draft)
             })
             .await?;
@@ -130,19 +133,9 @@ fn manifest(tag: String, created: SystemTime, live: &Live, snapshot: &Snapshot) 
     }
 }
 
-fn pack(
-    manifest: &Manifest,
-    roots: &[Dir],
-    snapshot: &Snapshot,
-    compression: Compression,
-    draft: &mut Draft,
-) -> Result<writer::Written> {
-    writer::write(draft.file(), manifest, roots, &snapshot.members, compression, &mut |_| {})
-}
-
 /// What was written is what can be read: disks and memory lie now and then.
-fn read_back(path: &Path, sha256: &str) -> Result<()> {
-    let read = Archive::open(path)?.verify(&mut |_| {})?.sha256;
+fn read_back(path: &Path, sha256: &str, progress: &Progress) -> Result<()> {
+    let read = Archive::open(path)?.verify(&mut |bytes| progress.add(bytes))?.sha256;
     if read != sha256 {
         let what = format!("it reads back with SHA-256 {read}, but {sha256} was written");
         return Err(Error::ArchiveDamaged { path: path.to_owned(), what }.into());

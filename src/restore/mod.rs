@@ -34,6 +34,9 @@ use crate::restore::swap::{STAGED, Swap};
 use crate::state::NodeState;
 use crate::task::blocking;
 
+/// As others read who is at work.
+const MODULE: &str = "cassandra_restore";
+
 pub async fn run(request: &RestoreRequest, report: &mut Report) -> Result<()> {
     report.enter("look");
     report.standing = "The node was not touched".to_owned();
@@ -71,7 +74,7 @@ async fn forward(
     let from = match reached(journal.as_ref(), &archive) {
         Err(unfinished) if !request.mode.check => {
             // It may be another run that is at it just now.
-            NodeState::enter(&request.access.state_dir, node)?;
+            looked.as_ref().map_or(Ok(()), NodeState::refuse_busy)?;
             return Err(unfinished);
         }
         from => from?,
@@ -97,7 +100,8 @@ async fn forward(
     if request.mode.check {
         return Ok(());
     }
-    let state = NodeState::enter(&request.access.state_dir, node)?;
+    let state = NodeState::enter(&request.access.state_dir, node, MODULE, &archive.manifest().tag)?;
+    report.progress = state.progress();
     // Under the lock now: another run may have ended since the first look.
     let journal = Journal::read(&state)?;
     let journal = match (reached(journal.as_ref(), &archive)?, journal) {
@@ -239,8 +243,11 @@ impl Restore<'_> {
             roots.push(site.work.dir(STAGED)?);
         }
         let owner = self.swap.owner(&archive)?;
+        let progress = self.state.progress();
+        progress.expect(archive.manifest().bytes);
         let staged = blocking(move || {
-            archive.unpack(&roots, &Unpack { owner: Some(owner), skip: &is_the_snapshots_own }, &mut |_| {})
+            let unpack = Unpack { owner: Some(owner), skip: &is_the_snapshots_own };
+            archive.unpack(&roots, &unpack, &mut |bytes| progress.add(bytes))
         });
         if let Err(error) = staged.await {
             return Err(match self.forget_staging() {

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use futures_util::FutureExt;
 use serde_json::json;
 
-use super::{Restore, now_unix_ms};
+use super::{MODULE, Restore, now_unix_ms};
 use crate::ansible::request::RestoreRequest;
 use crate::ansible::result::Report;
 use crate::cassandra::node::Node;
@@ -63,7 +63,8 @@ pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut 
         return Ok(());
     }
     report.changed = false;
-    let state = NodeState::enter(&request.access.state_dir, node)?;
+    let state = NodeState::enter(&request.access.state_dir, node, MODULE, &journal.backup.tag)?;
+    report.progress = state.progress();
     // Under the lock now: the other run may have ended since the first look.
     if Journal::read(&state)?.is_none_or(|now| now.phase != journal.phase || now.run_id != journal.run_id) {
         return Err(Error::Busy { holder: "a run that has ended just now".to_owned() }.into());
