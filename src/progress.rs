@@ -98,6 +98,11 @@ impl Progress {
         Progress(Some(Arc::new(Mutex::new(meter))))
     }
 
+    /// Whether anybody can ask for it.
+    pub fn is_told(&self) -> bool {
+        self.0.is_some()
+    }
+
     pub fn enter(&self, stage: &str) {
         self.with(|meter| {
             stage.clone_into(&mut meter.running.stage);
@@ -107,7 +112,7 @@ impl Progress {
     }
 
     /// So many bytes will go by in all.
-    pub fn expect(&self, total: u64) {
+    pub fn set_total(&self, total: u64) {
         self.with(|meter| meter.running.total_bytes = Some(total));
     }
 
@@ -174,7 +179,7 @@ mod tests {
         progress.enter("pack");
         assert_eq!((seen(&dir).stage.as_str(), seen(&dir).percent), ("pack", None));
 
-        progress.expect(4_000);
+        progress.set_total(4_000);
         progress.add(500);
         std::thread::sleep(INTERVAL);
         progress.add(500);
@@ -190,7 +195,7 @@ mod tests {
     fn a_new_stage_knows_no_rate_and_keeps_the_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let progress = progress(&dir);
-        progress.expect(10);
+        progress.set_total(10);
         progress.add(10);
         progress.enter("publish");
 

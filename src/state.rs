@@ -100,8 +100,11 @@ impl NodeState {
         }
     }
 
-    /// What [`NodeState::enter`] would say to another run, without entering.
+    /// Says what [`NodeState::enter`] would say where another run is at work, without entering.
     pub fn refuse_busy(&self) -> Result<()> {
+        if self.progress.is_told() {
+            return Ok(()); // It is this run that is at work.
+        }
         Lock::look(&self.dir.path_of(LOCK))?.map_or(Ok(()), |held| Err(busy(&held).into()))
     }
 

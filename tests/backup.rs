@@ -167,7 +167,10 @@ fn a_backup_that_is_not_wanted_any_more_is_removed_without_the_container() {
         let result = backup(&node, args);
         (result["changed"] == true, result["msg"].as_str().unwrap().to_owned(), result["diff"].clone())
     };
-    let diff = |before| json!({"before": {"archive": archive, "state": before}, "after": {"archive": archive, "state": "absent"}});
+    let diff = |before| {
+        let (before, after) = (json!({"state": before}), json!({"state": "absent"}));
+        json!({"before_header": archive, "before": before, "after_header": archive, "after": after})
+    };
     let said = |what| format!("`{}` {what}", archive.display());
 
     assert_eq!(remove(true), (true, said("would be removed"), diff("present")));

@@ -267,26 +267,26 @@ fn check_mode_says_what_would_be_done_and_does_nothing() {
         assert_eq!(node.changes(), changes);
         result
     };
-    let diff = |before: &str| {
-        json!({
-            "before": {"archive": archive, "state": before},
-            "after": {"archive": archive, "state": "present", "tag": "nightly"},
-        })
+    let diff = |before: Value| {
+        let after = json!({"state": "present", "made": "now"});
+        json!({"before_header": archive, "before": before, "after_header": archive, "after": after})
     };
+    let absent = diff(json!({"state": "absent"}));
 
     let first = asked(check_mode(json!({"tag": "nightly"})));
-    assert_eq!((first["changed"].as_bool(), &first["diff"]), (Some(true), &diff("absent")));
+    assert_eq!((first["changed"].as_bool(), &first["diff"]), (Some(true), &absent));
     assert_eq!(first["msg"], format!("`{}` would be made", archive.display()));
     assert_eq!(first["container"]["left"], "running");
     let quiet = asked(json!({"tag": "nightly", "_ansible_check_mode": true}));
     assert_eq!((quiet["changed"].as_bool(), quiet.get("diff")), (Some(true), None));
 
     let real = backup(&node, json!({"tag": "nightly", "_ansible_diff": true}));
-    assert_eq!((real["changed"].as_bool(), &real["diff"]), (Some(true), &diff("absent")));
+    assert_eq!((real["changed"].as_bool(), &real["diff"]), (Some(true), &absent));
 
     assert_eq!(asked(check_mode(json!({"tag": "nightly"})))["changed"], false);
     let forced = asked(check_mode(json!({"tag": "nightly", "force": true})));
-    assert_eq!((forced["changed"].as_bool(), &forced["diff"]), (Some(true), &diff("present")));
+    let present = diff(json!({"state": "present", "made": real["backup"]["created"]}));
+    assert_eq!((forced["changed"].as_bool(), &forced["diff"]), (Some(true), &present));
 }
 
 #[test]

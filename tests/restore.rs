@@ -356,8 +356,11 @@ fn check_mode_tells_the_change_and_makes_none() {
         let result = restore(&node, check_mode(json!({"state": state})));
         assert_eq!(result["changed"], true);
         assert_eq!(result["msg"], format!("container `node` would be {state} from `{}`", archive.display()));
-        assert_eq!(result["diff"]["before"]["data"], "live");
-        assert_eq!(result["diff"]["after"]["data"], json!(archive));
+        assert_eq!(
+            result["diff"]["before"],
+            json!({"container": "running", "data": "live", "restore": null})
+        );
+        assert_eq!(result["diff"]["after"]["restore"], state);
     }
     assert_eq!((tree(node.host()), node.changes()), before);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::args::{Args, HIDDEN};
@@ -89,10 +89,20 @@ pub struct Step {
 }
 
 /// Before and after as a person wants to read them: small maps, not data.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Diff {
+    /// What it is about: Ansible shows it above each side.
+    pub of: String,
     pub before: Value,
     pub after: Value,
+}
+
+impl Serialize for Diff {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Diff { of, before, after } = self;
+        json!({"before_header": of, "before": before, "after_header": of, "after": after})
+            .serialize(serializer)
+    }
 }
 
 /// How a run ended.
@@ -112,8 +122,13 @@ pub fn compose(report: &Report, outcome: &Outcome, args: Option<&Args>) -> Value
         add_failure(&mut result, report, told);
     }
     let Some(args) = args else { return Value::Object(result) };
-    if !args.mode.diff {
+    let failed = matches!(outcome, Outcome::Failed(_));
+    // What was to come did not.
+    if failed || !args.mode.diff {
         result.remove("diff");
+    }
+    if failed && args.mode.check {
+        result.insert("changed".to_string(), json!(false));
     }
     let warnings: Vec<&String> = args.warnings.iter().chain(&report.warnings).collect();
     if !warnings.is_empty() {
@@ -248,7 +263,8 @@ mod tests {
 
     #[test]
     fn a_diff_is_shown_only_where_it_was_asked_for() {
-        let diff = || Some(Diff { before: json!({"state": "absent"}), after: json!({"state": "present"}) });
+        let (before, after) = (json!({"state": "absent"}), json!({"state": "present"}));
+        let diff = || Some(Diff { of: "x".to_owned(), before: before.clone(), after: after.clone() });
         let report = Report { diff: diff(), ..Report::default() };
 
         let quiet = compose(&report, &Outcome::Done, Some(&args(json!({"container": "c"}))));
@@ -256,6 +272,9 @@ mod tests {
             compose(&report, &Outcome::Done, Some(&args(json!({"container": "c", "_ansible_diff": true}))));
 
         assert_eq!(quiet.get("diff"), None);
-        assert_eq!(asked["diff"], json!({"before": {"state": "absent"}, "after": {"state": "present"}}));
+        assert_eq!(
+            asked["diff"],
+            json!({"before_header": "x", "before": before, "after_header": "x", "after": after})
+        );
     }
 }

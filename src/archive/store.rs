@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Error as AnyError, Result};
 use rustix::fs::{Gid, Mode, Uid};
+use rustix::process::{getegid, geteuid};
+use serde_json::{Value, json};
 
 use crate::ansible::request::FileAttributes;
 use crate::archive::reader::Archive;
@@ -71,24 +73,24 @@ impl Store {
         durable::remove(&self.dir, &draft_name(tag))
     }
 
-    /// Whether an archive has its checksum beside it, and both have this owner, group and mode.
-    pub fn is_settled(&self, tag: &str, attributes: &FileAttributes) -> Result<bool> {
+    /// Owner, group and mode of an archive and of the checksum beside it: as they are, and as they are to be.
+    pub fn attributes(&self, tag: &str, attributes: &FileAttributes) -> Result<(Value, Value)> {
         let Ownership { uid, gid, mode } = Ownership::of(attributes)?;
-        for name in [archive_name(tag), checksum_name(tag)] {
-            let as_asked = self.dir.stat(&name)?.is_some_and(|stat| {
-                uid.is_none_or(|uid| uid == stat.st_uid)
-                    && gid.is_none_or(|gid| gid == stat.st_gid)
-                    && mode == stat.st_mode & 0o7777
-            });
-            if !as_asked {
-                return Ok(false);
-            }
+        let (mut found, mut asked) = (json!({}), json!({}));
+        for (what, name) in [("archive", archive_name(tag)), ("checksum", checksum_name(tag))] {
+            let stat = self.dir.stat(&name)?;
+            let show = |uid: u32, gid: u32, mode: u32| json!({"owner": uid, "group": gid, "mode": format!("{mode:04o}")});
+            found[what] =
+                stat.map_or(json!("missing"), |stat| show(stat.st_uid, stat.st_gid, stat.st_mode & 0o7777));
+            let own = || (geteuid().as_raw(), getegid().as_raw());
+            let (own_uid, own_gid) = stat.map_or_else(own, |stat| (stat.st_uid, stat.st_gid));
+            asked[what] = show(uid.unwrap_or(own_uid), gid.unwrap_or(own_gid), mode);
         }
-        Ok(true)
+        Ok((found, asked))
     }
 
-    /// Sees to it that an archive [is settled](Store::is_settled): a run that was killed after it gave the
-    /// archive its name left no checksum.
+    /// Gives an archive its attributes and its checksum: a run that was killed after it gave the archive its name
+    /// left none.
     pub fn settle(&self, tag: &str, attributes: &FileAttributes, sha256: &str) -> Result<()> {
         let ownership = Ownership::of(attributes)?;
         ownership.give(&self.dir.file(&archive_name(tag))?, &self.path_of(tag))?;

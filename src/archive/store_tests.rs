@@ -161,13 +161,15 @@ fn an_archive_that_lost_its_checksum_file_is_given_it_again() {
     let attributes = FileAttributes { owner: None, group: None, mode: 0o640 };
     let sha256 = "ab".repeat(32);
     store.draft("t").unwrap().publish(&attributes, &sha256).unwrap();
-    assert!(store.is_settled("t", &attributes).unwrap());
+    let (whole, asked) = store.attributes("t", &attributes).unwrap();
+    assert_eq!((&whole, &whole["archive"]["mode"]), (&asked, &json!("0640")));
 
     std::fs::remove_file(here.path().join("t.tgz.sha256")).unwrap();
-    assert!(!store.is_settled("t", &attributes).unwrap());
+    let found = store.attributes("t", &attributes).unwrap().0;
+    assert_eq!((&found["archive"], &found["checksum"]), (&whole["archive"], &json!("missing")));
     store.settle("t", &attributes, &sha256).unwrap();
 
-    assert!(store.is_settled("t", &attributes).unwrap());
+    assert_eq!(store.attributes("t", &attributes).unwrap().0, whole);
     let checksum = std::fs::read_to_string(here.path().join("t.tgz.sha256")).unwrap();
     assert_eq!(checksum, format!("{sha256}  t.tgz\n"));
 }

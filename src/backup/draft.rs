@@ -13,19 +13,23 @@ use crate::error::Error;
 /// take the first one's draft away, or half of the second's would get the archive's name.
 pub(super) fn begin(store: &Store, tag: &str) -> Result<Draft> {
     let archive = store.path_of(tag);
-    let taken = || {
-        let why = format!("another run is making `{}` there", archive.display());
-        Error::BackupDir { path: archive.parent().unwrap_or(&archive).to_owned(), why }
-    };
-    if is_being_made(&archive) {
-        return Err(taken().into());
-    }
+    refuse_taken(&archive)?;
     let mut draft = store.draft(tag)?;
     match draft.file().try_lock() {
-        Err(TryLockError::WouldBlock) => Err(taken().into()),
+        Err(TryLockError::WouldBlock) => Err(taken(&archive).into()),
         // A filesystem without locks has no second node either that anybody could tell of.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(draft),
     }
+}
+
+/// Refuses where another run is making this archive.
+pub(super) fn refuse_taken(archive: &Path) -> Result<()> {
+    if is_being_made(archive) { Err(taken(archive).into()) } else { Ok(()) }
+}
+
+fn taken(archive: &Path) -> Error {
+    let why = format!("another run is making `{}` there", archive.display());
+    Error::BackupDir { path: archive.parent().unwrap_or(archive).to_owned(), why }
 }
 
 /// What was packed into a file that somebody has removed can neither be read back nor get a name.

@@ -5,6 +5,7 @@ mod pack;
 mod refuse;
 
 use std::cell::Cell;
+use std::path::Path;
 
 use anyhow::Result;
 use serde_json::json;
@@ -40,7 +41,7 @@ pub async fn run(request: &BackupRequest, report: &mut Report) -> Result<()> {
             job.refuse_target().await?;
             job.plan(report);
             if request.mode.check {
-                return Ok(());
+                return job.foresee(report).await;
             }
             job.make(report).await
         }
@@ -120,7 +121,9 @@ impl<'a> Job<'a> {
         }
         self.refuse_other_keyspaces(&manifest).map_err(unusable)?;
         let store = Store::open(&self.request.backup_dir)?;
-        report.changed = !store.is_settled(&self.request.tag, &self.present.file)?;
+        let (found, asked) = store.attributes(&self.request.tag, &self.present.file)?;
+        report.changed = found != asked;
+        report.diff = Some(Diff { of: path.display().to_string(), before: found, after: asked });
         if report.changed && !self.request.mode.check {
             store.settle(&self.request.tag, &self.present.file, &sha256)?;
         }
@@ -152,9 +155,39 @@ impl<'a> Job<'a> {
         report.changed = true;
         report.msg = format!("`{}` would be made", path.display());
         report.diff = Some(Diff {
-            before: json!({"archive": path, "state": if path.exists() { "present" } else { "absent" }}),
-            after: json!({"archive": path, "state": "present", "tag": self.request.tag}),
+            of: path.display().to_string(),
+            before: match path.exists() {
+                true => json!({"state": "present", "made": made_at(&path)}),
+                false => json!({"state": "absent"}),
+            },
+            after: json!({"state": "present", "made": "now"}),
         });
+    }
+
+    /// What the real run would ask, and would fail at, as far as it can be asked without changing anything.
+    async fn foresee(&self, report: &mut Report) -> Result<()> {
+        if let Some(state) = NodeState::look(&self.request.access.state_dir, &self.node)? {
+            state.refuse_busy()?;
+        }
+        draft::refuse_taken(&Store::path_in(&self.request.backup_dir, &self.request.tag))?;
+        if !self.node.found.run_state.is_up() {
+            report.warnings.push(format!(
+                "container `{}` is stopped: what only the started node can tell was not checked",
+                self.node.container.name
+            ));
+            return Ok(());
+        }
+        report.enter("ask");
+        let (nodetool, identity) = self.meet().await?;
+        self.ask(nodetool, identity).await.map(|_| ())
+    }
+
+    /// The running node, once it is up and normal.
+    async fn meet(&self) -> Result<(Nodetool, NodeIdentity)> {
+        let access = &self.request.access;
+        let nodetool = Nodetool::find(&self.node.container, access).await?;
+        let identity = self.node.wait_until_normal(&nodetool, access.wait_timeout).await?;
+        Ok((nodetool, identity))
     }
 
     async fn make(&self, report: &mut Report) -> Result<()> {
@@ -204,8 +237,7 @@ impl<'a> Job<'a> {
             self.node.refuse_moved(&Node::look(self.node.container.clone(), access).await?)?;
         }
         report.enter("ask");
-        let nodetool = Nodetool::find(&self.node.container, access).await?;
-        let identity = self.node.wait_until_normal(&nodetool, access.wait_timeout).await?;
+        let (nodetool, identity) = self.meet().await?;
         self.clear_leftovers(state, &nodetool).await?;
         self.refuse_strange_snapshot()?;
         let live = self.ask(nodetool, identity).await?;
@@ -292,14 +324,24 @@ impl<'a> Job<'a> {
     }
 }
 
+/// When an archive that is to be replaced was made.
+fn made_at(path: &Path) -> String {
+    let created = Archive::open(path).map(|archive| archive.manifest().created);
+    created.map_or_else(
+        |_| "unknown".to_owned(),
+        |created| humantime::format_rfc3339_seconds(created).to_string(),
+    )
+}
+
 fn absent(request: &BackupRequest, report: &mut Report) -> Result<()> {
     report.enter("remove");
     let path = Store::path_in(&request.backup_dir, &request.tag);
     let is_there = path.exists();
     report.changed = is_there;
     report.diff = Some(Diff {
-        before: json!({"archive": path, "state": if is_there { "present" } else { "absent" }}),
-        after: json!({"archive": path, "state": "absent"}),
+        of: path.display().to_string(),
+        before: json!({"state": if is_there { "present" } else { "absent" }}),
+        after: json!({"state": "absent"}),
     });
     report.msg = match (is_there, request.mode.check) {
         (false, _) => format!("`{}` is not there", path.display()),

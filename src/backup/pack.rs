@@ -61,7 +61,7 @@ impl Job<'_> {
         let manifest = manifest(tag, created, live, &snapshot);
         let (compression, progress) = (self.present.compression, report.progress.clone());
         // Each byte is packed, and read back.
-        progress.expect(manifest.bytes * if self.present.verify { 2 } else { 1 });
+        progress.set_total(manifest.bytes * if self.present.verify { 2 } else { 1 });
         let (manifest, mut draft, written) = blocking(move || {
             let mut passed = |bytes| progress.add(bytes);
             let written =

@@ -132,7 +132,11 @@ impl Journal {
     /// A node in the middle of a restore is neither started nor backed up.
     pub fn refuse_unfinished(state: &NodeState) -> Result<()> {
         match Journal::read(state)? {
-            Some(journal) if journal.phase.touches_the_node() => Err(journal.unfinished().into()),
+            Some(journal) if journal.phase.touches_the_node() => {
+                // It may be another run that is at it just now.
+                state.refuse_busy()?;
+                Err(journal.unfinished().into())
+            }
             _ => Ok(()),
         }
     }

@@ -13,13 +13,12 @@ mod rollback;
 pub mod swap;
 mod work;
 
-use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use crate::ansible::request::{RestoreRequest, RestoreState, Source};
+use crate::ansible::request::{RestoreRequest, RestoreState, Source, Start};
 use crate::ansible::result::{Diff, Report};
 use crate::archive::manifest::Manifest;
 use crate::archive::reader::Archive;
@@ -71,14 +70,8 @@ async fn forward(
     report.backup = Some(json!(archive.backup()?));
     let looked = NodeState::look(&request.access.state_dir, node)?;
     let journal = looked.as_ref().map(Journal::read).transpose()?.flatten();
-    let from = match reached(journal.as_ref(), &archive) {
-        Err(unfinished) if !request.mode.check => {
-            // It may be another run that is at it just now.
-            looked.as_ref().map_or(Ok(()), NodeState::refuse_busy)?;
-            return Err(unfinished);
-        }
-        from => from?,
-    };
+    looked.as_ref().map_or(Ok(()), NodeState::refuse_busy)?;
+    let from = reached(journal.as_ref(), &archive)?;
     if from.is_some_and(|phase| has_reached(phase, request.state)) {
         report.msg =
             format!("the restore of `{}` is {} already", archive.path().display(), state_word(request.state));
@@ -95,10 +88,14 @@ async fn forward(
         if !verdict.refusals.is_empty() {
             return Err(Error::Refused { refusals: verdict.refusals }.into());
         }
+    } else if let Some(journal) = &journal {
+        stand_as_left(journal, report);
+        // After a reboot its disk may not be mounted: Cassandra would make itself a new node there.
+        Swap::find_mark(node, &[&journal.run_id])?;
     }
-    tell_plan(request, node, &archive, report);
+    tell_plan(request, node, &archive, from, report);
     if request.mode.check {
-        return Ok(());
+        return if from.is_none() { verify(archive, report).await } else { Ok(()) };
     }
     let state = NodeState::enter(&request.access.state_dir, node, MODULE, &archive.manifest().tag)?;
     report.progress = state.progress();
@@ -113,12 +110,6 @@ async fn forward(
     };
     report.changed = false;
     let swap = Swap::open(node)?;
-    if journal.phase.touches_the_node() {
-        let phase = journal.phase.word();
-        report.standing = format!("No data is lost; the node is as an earlier run left it: `{phase}`");
-        // After a reboot its disk may not be mounted: Cassandra would make itself a new node there.
-        swap.check_mark(&[&journal.run_id])?;
-    }
     let mut restore = Restore { request, node, state, journal, swap };
     restore.walk(archive, report).await
 }
@@ -158,15 +149,49 @@ fn state_word(state: RestoreState) -> &'static str {
     }
 }
 
-fn tell_plan(request: &RestoreRequest, node: &Node, archive: &Archive, report: &mut Report) {
-    let (path, name) = (archive.path().display().to_string(), &node.container.name);
+fn stand_as_left(journal: &Journal, report: &mut Report) {
+    let phase = journal.phase.word();
+    report.standing = format!("No data is lost; the node is as an earlier run left it: `{phase}`");
+}
+
+/// What staging would find, where nothing may be unpacked.
+async fn verify(mut archive: Archive, report: &mut Report) -> Result<()> {
+    report.enter("verify");
+    blocking(move || archive.verify(&mut |_| {}).map(|_| ())).await
+}
+
+fn tell_plan(
+    request: &RestoreRequest,
+    node: &Node,
+    archive: &Archive,
+    from: Option<Phase>,
+    report: &mut Report,
+) {
+    let (path, name) = (archive.path().display(), &node.container.name);
     let goal = state_word(request.state);
     report.changed = true;
     report.msg = format!("container `{name}` would be {goal} from `{path}`");
-    let data: Vec<&PathBuf> = node.data.iter().map(|place| &place.host_path).collect();
+    let archives = format!("{path}, made {}", humantime::format_rfc3339_seconds(archive.manifest().created));
+    let is_swapped = from.is_some_and(Phase::touches_the_node);
+    let found = node.found.run_state;
+    let (data, left) = match request.state {
+        RestoreState::Staged => ("live", found),
+        RestoreState::Swapped => (archives.as_str(), RunState::Exited),
+        _ => (archives.as_str(), RunState::Running),
+    };
+    let is_stopped_again = request.state == RestoreState::Restored && request.start == Start::AsFound;
     report.diff = Some(Diff {
-        before: json!({"container": name, "data_directories": data, "data": "live"}),
-        after: json!({"container": name, "data_directories": data, "data": path, "state": goal}),
+        of: format!("container {name}"),
+        before: json!({
+            "container": found.word(),
+            "data": if is_swapped { &archives } else { "live" },
+            "restore": from.map(Phase::word),
+        }),
+        after: json!({
+            "container": if is_stopped_again { "as it was found" } else { left.word() },
+            "data": data,
+            "restore": goal,
+        }),
     });
 }
 
@@ -244,7 +269,7 @@ impl Restore<'_> {
         }
         let owner = self.swap.owner(&archive)?;
         let progress = self.state.progress();
-        progress.expect(archive.manifest().bytes);
+        progress.set_total(archive.manifest().bytes);
         let staged = blocking(move || {
             let unpack = Unpack { owner: Some(owner), skip: &is_the_snapshots_own };
             archive.unpack(&roots, &unpack, &mut |bytes| progress.add(bytes))

@@ -6,9 +6,9 @@ use anyhow::{Result, anyhow};
 use futures_util::FutureExt;
 use serde_json::json;
 
-use super::{MODULE, Restore, now_unix_ms};
+use super::{MODULE, Restore, now_unix_ms, stand_as_left};
 use crate::ansible::request::RestoreRequest;
-use crate::ansible::result::Report;
+use crate::ansible::result::{Diff, Report};
 use crate::cassandra::node::Node;
 use crate::docker::RunState;
 use crate::error::Error;
@@ -41,6 +41,7 @@ pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut 
         let why = format!("no restore of this node is recorded in `{}`", request.access.state_dir.display());
         return Err(Error::NoPreviousData { why }.into());
     };
+    looked.as_ref().map_or(Ok(()), NodeState::refuse_busy)?;
     report.backup = Some(json!(journal.backup));
     if journal.phase == Phase::RolledBack && journal.earlier.is_none() {
         report.msg = format!("the restore of `{}` is rolled back already", journal.archive.path.display());
@@ -50,6 +51,10 @@ pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut 
     let was_touched = (Phase::SettingAside..Phase::RolledBack).contains(&journal.phase);
     if was_touched {
         demand_previous(node, &journal)?;
+        if !journal.phase.is_finished() {
+            stand_as_left(&journal, report);
+        }
+        Swap::find_mark(node, &[&journal.run_id])?;
     }
     report.changed = true;
     report.msg = match journal.phase {
@@ -59,6 +64,7 @@ pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut 
         }
         _ => format!("the previous data of container `{name}` would be put back"),
     };
+    tell_way_back(&journal, node, report);
     if request.mode.check {
         return Ok(());
     }
@@ -70,9 +76,6 @@ pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut 
         return Err(Error::Busy { holder: "a run that has ended just now".to_owned() }.into());
     }
     let swap = Swap::open(node)?;
-    if was_touched {
-        swap.check_mark(&[&journal.run_id])?;
-    }
     report.standing =
         format!("The roll-back of container `{name}` is unfinished, and no data is lost; run it again");
     let rolled_back = json!({"state": Phase::RolledBack.word(), "run_id": journal.run_id});
@@ -89,6 +92,19 @@ pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut 
     report.changed = true;
     report.rolled_back = Some(true);
     if was_touched { restore.settle(report).await } else { Ok(()) }
+}
+
+fn tell_way_back(journal: &Journal, node: &Node, report: &mut Report) {
+    let (run_state, found) = (node.found.run_state, journal.found.run_state);
+    let (data, left) = match journal.phase {
+        Phase::Staging | Phase::Staged | Phase::RolledBack => ("live".to_owned(), run_state),
+        _ => (format!("of {}", journal.archive.path.display()), found),
+    };
+    report.diff = Some(Diff {
+        of: format!("container {}", node.container.name),
+        before: json!({"container": run_state.word(), "data": data, "restore": journal.phase.word()}),
+        after: json!({"container": left.word(), "data": "live", "restore": Phase::RolledBack.word()}),
+    });
 }
 
 /// Without the data that this restore set aside, a roll-back would start a new node.

@@ -12,7 +12,7 @@ use crate::archive::reader::Archive;
 use crate::cassandra::node::{Node, Place};
 use crate::dir::{Dir, Entry, Kind, is_not_found};
 use crate::durable;
-use crate::restore::work::{WorkPath, make_like_parent, refuse_without_exchange};
+use crate::restore::work::{self, WorkPath, make_like_parent, refuse_without_exchange};
 
 /// The names in a work directory.
 pub const STAGED: &str = "staged";
@@ -22,7 +22,6 @@ pub const UNDONE: &str = "undone";
 /// The levels of the restore before, while another one is under way.
 pub const REPLACED: &str = "replaced";
 pub const REPLACED_UNDONE: &str = "replaced-undone";
-const RUN: &str = "run";
 const SYSTEM: &str = "system";
 
 /// A directory of the node with the work directory for it, on the same mount.
@@ -64,34 +63,19 @@ impl Swap {
     /// Says whose the work directories are; checked before each step of that run.
     pub fn mark(&self, run_id: &str) -> Result<()> {
         for site in &self.sites {
-            durable::write(&site.work, RUN, 0o600, run_id.as_bytes())?;
+            work::mark(&site.work, run_id)?;
         }
         Ok(())
     }
 
     /// After a reboot, a disk that was not mounted looks like an empty directory.
     pub fn check_mark(&self, run_ids: &[&str]) -> Result<()> {
-        for site in &self.sites {
-            let path = site.work.path_of(RUN);
-            let found = site.work.file(RUN).and_then(|mut file| {
-                let mut text = String::new();
-                std::io::Read::read_to_string(&mut file, &mut text)?;
-                Ok(text)
-            });
-            match found {
-                Ok(text) if run_ids.contains(&text.as_str()) => {}
-                Ok(_) => bail!("`{}` is of another restore than the journal's", path.display()),
-                Err(error) if is_not_found(&error) => {
-                    bail!(
-                        "`{}` is missing: is the disk of `{}` mounted?",
-                        path.display(),
-                        site.live.path().display()
-                    )
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        self.sites.iter().try_for_each(|site| work::check_mark(&site.work, site.live.path(), run_ids))
+    }
+
+    /// [`Swap::check_mark`] before anything is opened that would be made.
+    pub fn find_mark(node: &Node, run_ids: &[&str]) -> Result<()> {
+        node.all_places().try_for_each(|place| work::find_mark(place, run_ids))
     }
 
     /// Refuses filesystems on which the blocker would not hold.

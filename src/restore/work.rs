@@ -1,14 +1,17 @@
 //! Where a restore works: beside the live data, on the same mount, so that a rename reaches.
 
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::{AtFlags, StatxFlags};
 
 use crate::cassandra::node::Place;
-use crate::dir::Dir;
+use crate::dir::{Dir, is_not_found};
 use crate::durable;
 use crate::error::Error;
+
+const RUN: &str = "run";
 
 /// Where the work directory of a live directory lies.
 #[derive(Debug)]
@@ -59,6 +62,40 @@ impl WorkPath {
             dir => Ok(dir),
         }
     }
+}
+
+/// Says whose a work directory is.
+pub fn mark(work: &Dir, run_id: &str) -> Result<()> {
+    durable::write(work, RUN, 0o600, run_id.as_bytes())
+}
+
+/// Refuses a work directory that is another run's, or nobody's.
+pub fn check_mark(work: &Dir, live: &Path, run_ids: &[&str]) -> Result<()> {
+    let path = work.path_of(RUN);
+    let found = work.file(RUN).and_then(|mut file| {
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok(text)
+    });
+    match found {
+        Ok(text) if run_ids.contains(&text.as_str()) => Ok(()),
+        Ok(_) => bail!("`{}` is of another restore than the journal's", path.display()),
+        Err(error) if is_not_found(&error) => Err(no_mark(&path, live)),
+        Err(error) => Err(error),
+    }
+}
+
+/// [`check_mark`] of a work directory that may not be there.
+pub fn find_mark(place: &Place, run_ids: &[&str]) -> Result<()> {
+    let work = WorkPath::of(place)?;
+    match work.open()? {
+        Some(dir) => check_mark(&dir, &place.host_path, run_ids),
+        None => Err(no_mark(&work.path_of(RUN), &place.host_path)),
+    }
+}
+
+fn no_mark(path: &Path, live: &Path) -> anyhow::Error {
+    anyhow!("`{}` is missing: is the disk of `{}` mounted?", path.display(), live.display())
 }
 
 /// The mount's id where the kernel tells it (5.8 on), else the device: a rename reaches as far.
