@@ -52,7 +52,17 @@ impl FakeNode {
     /// Never started: its data directory is empty.
     pub fn created() -> FakeNode {
         let host = tempfile::Builder::new().prefix("fake-cassandra-").tempdir_in(fast_directory());
-        let host = host.expect("a temporary directory");
+        FakeNode::created_in(host.expect("a temporary directory"))
+    }
+
+    /// The same, in a directory that is not there yet.
+    pub fn created_at(host: &Path) -> FakeNode {
+        let (parent, name) = (host.parent().expect("its parent"), host.file_name().expect("its name"));
+        let host = tempfile::Builder::new().prefix(name).rand_bytes(0).tempdir_in(parent);
+        FakeNode::created_in(host.expect("a directory that can be made"))
+    }
+
+    fn created_in(host: TempDir) -> FakeNode {
         // The Engine's socket is for others to reach, as in the tests of permissions.
         fs::set_permissions(host.path(), fs::Permissions::from_mode(0o755)).expect("its mode to be set");
         let storage = host.path().join("cassandra");

@@ -43,7 +43,9 @@ impl FakeNode {
         let requests_before = self.engine.requests().len();
         let file = self.host().join(format!("args-{}", super::identity::number()));
         std::fs::write(&file, self.args(module, args).to_string()).expect("an args file");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cassandra_backup"))
+        // Known to tests only: examples/fake_node.rs runs no module.
+        let executable = option_env!("CARGO_BIN_EXE_cassandra_backup").expect("the executable under test");
+        let mut child = Command::new(executable)
             .arg(&file)
             .current_dir(self.host())
             .env_clear()
