@@ -3,10 +3,11 @@ SHELL     := /bin/bash
 modules   := cassandra_backup cassandra_restore cassandra_backup_info
 installed := $(modules:%=library/%)
 program   := target/$(shell uname -m)-unknown-linux-gnu/release/cassandra_backup
+fake_node := $(subst /release/,/debug/examples/,$(dir $(program)))fake_node
 run       := scripts/with-env
 export CARGO_TARGET_DIR := target
 
-.PHONY: help build demo test test-rust lint check-program molecule clean rust python readers docker image
+.PHONY: help build demo test test-rust lint check-program molecule dist test-dist clean rust python readers docker image
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -37,6 +38,13 @@ check-program: build ## see that the executable is static and has at most 3 MB: 
 
 molecule: build python image ## run the Molecule scenario against a real Cassandra
 	@$(run) molecule test -s default
+
+dist: build python ## make the release and the collection, in target/dist
+	@scripts/dist
+
+test-dist: dist rust ## install both as their users do, and use them on a fake node
+	@$(run) cargo build --locked --example fake_node
+	@tests/dist/run $(fake_node)
 
 clean: ## remove all that this project made on this machine
 	@scripts/clean
