@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use crate::size::human;
+
 /// What an operator is told. `#[error]` is the sentence, [`Error::word`] the stable `error` key of the
 /// result, [`Error::hint`] what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +18,8 @@ pub enum Error {
     EngineUnreachable { socket: String, cause: String },
     #[error("no permission to use the Docker Engine's socket `{socket}`")]
     EnginePermission { socket: String },
+    #[error("the Docker Engine at `{socket}` cannot be used: {why}")]
+    EngineApi { socket: String, why: String },
     #[error("the Docker Engine failed to {request}: {cause}")]
     EngineFailed { request: String, cause: String },
 
@@ -40,6 +44,10 @@ pub enum Error {
     NodetoolMissing { container: String },
     #[error("`nodetool {command}` failed in container `{container}` (exit code {exit_code}): {output}")]
     NodetoolFailed { container: String, command: String, exit_code: i64, output: String },
+    #[error("`nodetool {command}` gave no answer within {seconds} s in container `{container}`")]
+    NodetoolSilent { container: String, command: String, seconds: u64 },
+    #[error("`nodetool {command}` gave an answer without {lacks} in container `{container}`")]
+    NodetoolSenseless { container: String, command: String, lacks: &'static str },
     #[error("Cassandra in container `{container}` was not ready within {seconds} s: {state}")]
     NotReady { container: String, seconds: u64, state: String },
 
@@ -49,6 +57,8 @@ pub enum Error {
     NoData { container: String, paths: String },
     #[error("a restore of this node is unfinished (phase `{phase}`, archive `{archive}`)")]
     RestoreUnfinished { phase: String, archive: String },
+    #[error("`{path}` is a file: a restore is unfinished that `state_dir` does not know")]
+    Blocked { path: PathBuf },
 
     #[error("the node holds a snapshot `{tag}` already, made by somebody else or kept by `keep_snapshot`")]
     SnapshotNotOurs { tag: String },
@@ -61,11 +71,15 @@ pub enum Error {
 
     #[error("`{path}` cannot be used as backup_dir: {why}")]
     BackupDir { path: PathBuf, why: String },
-    #[error("not enough space in `{path}`: {needed} bytes are needed, {free} are free")]
+    #[error("`{path}` cannot be used as state_dir: {why}")]
+    StateDir { path: PathBuf, why: String },
+    #[error("not enough space in `{path}`: {} are needed, {} are free", human(*needed), human(*free))]
     NoSpace { path: PathBuf, needed: u64, free: u64 },
 
     #[error("`{path}` exists already, but {why}")]
     ArchiveExists { path: PathBuf, why: String },
+    #[error("`{path}` is in the way: {what}")]
+    ArchiveInTheWay { path: PathBuf, what: String },
     #[error("there is no archive `{path}`")]
     ArchiveMissing { path: PathBuf },
     #[error("`{backup_dir}` holds no complete archive of this node")]
@@ -113,6 +127,7 @@ impl Error {
             BadOption { .. } => "bad_option",
             EngineUnreachable { .. } => "engine_unreachable",
             EnginePermission { .. } => "engine_permission",
+            EngineApi { .. } => "engine_api",
             EngineFailed { .. } => "engine_failed",
             ContainerAbsent { .. } => "container_absent",
             ContainerPaused { .. } => "container_paused",
@@ -123,18 +138,19 @@ impl Error {
             NotCassandra { .. } => "not_cassandra",
             HostPath { .. } => "host_path",
             NodetoolMissing { .. } => "nodetool_missing",
-            NodetoolFailed { .. } => "nodetool_failed",
+            NodetoolFailed { .. } | NodetoolSilent { .. } | NodetoolSenseless { .. } => "nodetool_failed",
             NotReady { .. } => "not_ready",
             Busy { .. } => "busy",
             NoData { .. } => "no_data",
-            RestoreUnfinished { .. } => "restore_unfinished",
+            RestoreUnfinished { .. } | Blocked { .. } => "restore_unfinished",
             SnapshotNotOurs { .. } => "snapshot_not_ours",
             SnapshotNotCleared { .. } => "snapshot_not_cleared",
             SnapshotIncomplete { .. } => "snapshot_incomplete",
             DataChanged { .. } => "data_changed",
             BackupDir { .. } => "backup_dir",
+            StateDir { .. } => "state_dir",
             NoSpace { .. } => "no_space",
-            ArchiveExists { .. } => "archive_exists",
+            ArchiveExists { .. } | ArchiveInTheWay { .. } => "archive_exists",
             ArchiveMissing { .. } => "archive_missing",
             NoLatest { .. } => "archive_missing",
             ArchiveDamaged { .. } => "archive_damaged",
@@ -158,6 +174,7 @@ impl Error {
                 "is Docker running on this host? set `docker_host` to its Unix socket"
             }
             EnginePermission { .. } => "run the task with `become: true`, or as a user of the group `docker`",
+            EngineApi { .. } => "update Docker on this host: 1.12 is the oldest that works",
             EngineFailed { .. } => "see the Docker Engine's log, then run again",
             ContainerAbsent { .. } => {
                 "see `docker ps -a` on this host, and set `container` to the node's name"
@@ -176,13 +193,26 @@ impl Error {
                 "set `jmx_username` and `jmx_password` to those that Cassandra's JMX knows"
             }
             NodetoolFailed { .. } => "see `docker logs` and try the command with `docker exec`",
+            NodetoolSilent { .. } => {
+                "that nodetool is still running in the container: see `docker top` and `docker logs` for why Cassandra \
+                 does not answer"
+            }
+            NodetoolSenseless { .. } => {
+                "see what it says with `docker exec`; where another program has its name, set `nodetool_path`"
+            }
             NotReady { .. } => "raise `wait_timeout`, or see `docker logs`",
             Busy { .. } => "wait until it has ended, then run again",
-            NoData { .. } => "see `docker inspect` for what is mounted on its data directory",
+            NoData { .. } => {
+                "see `docker inspect` for what is mounted on its data directory; a volume that is only there while the \
+                 container runs needs it to be started first"
+            }
             RestoreUnfinished { phase, .. } if matches!(phase.as_str(), "swapped" | "started") => {
                 "finish it by running that restore again, or undo it by `cassandra_restore` with `state: rolled_back`"
             }
             RestoreUnfinished { .. } => "undo it by `cassandra_restore` with `state: rolled_back`",
+            Blocked { .. } => {
+                "the file tells which: run `cassandra_restore` with the `state_dir` of that one"
+            }
             SnapshotNotOurs { .. } => {
                 "choose another `tag`, or clear it yourself with `nodetool clearsnapshot -t`"
             }
@@ -194,10 +224,14 @@ impl Error {
             }
             DataChanged { .. } => "run again",
             BackupDir { .. } => "set `backup_dir` to a directory of its own on this host",
+            StateDir { .. } => {
+                "set `state_dir` to a directory of its own on this host, the same one for all modules"
+            }
             NoSpace { .. } => "free some space, or set another directory on a larger disk",
             ArchiveExists { .. } => {
                 "choose another `tag`, remove it with `state: absent`, or replace it with `force: true`"
             }
+            ArchiveInTheWay { .. } => "choose another `tag`, or move it away",
             ArchiveMissing { .. } | NoLatest { .. } => {
                 "`cassandra_backup_info` lists the archives of a directory"
             }

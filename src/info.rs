@@ -42,10 +42,7 @@ pub async fn run(request: &InfoRequest, report: &mut Report) -> Result<()> {
 
 /// A file that cannot be used is told with its reason: it must not hide the others.
 fn list(backup_dir: &Path, only: Option<&str>, verify: bool) -> Result<Vec<Value>> {
-    if !backup_dir.exists() {
-        return Ok(Vec::new());
-    }
-    let store = Store::open(backup_dir)?;
+    let Some(store) = Store::open_if_there(backup_dir)? else { return Ok(Vec::new()) };
     let mut backups = Vec::new();
     for tag in store.tags()?.into_iter().filter(|tag| only.is_none_or(|only| only == tag)) {
         interrupt::check()?;

@@ -16,5 +16,6 @@ pub mod interrupt;
 pub mod proc;
 pub mod progress;
 pub mod restore;
+pub mod size;
 pub mod state;
 pub mod task;

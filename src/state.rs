@@ -72,7 +72,7 @@ impl NodeState {
     /// Takes the node for this run alone, and says which module is at work on which tag.
     pub fn enter(state_dir: &Path, node: &Node, module: &str, tag: &str) -> Result<NodeState> {
         std::fs::create_dir_all(state_dir)
-            .with_context(|| format!("cannot make the state directory `{}`", state_dir.display()))?;
+            .map_err(|error| Error::StateDir { path: state_dir.to_owned(), why: error.to_string() })?;
         let parent = Dir::open(state_dir)?;
         let dir = parent.make_dir(&folder(node), 0o700)?;
         dir.set_mode(0o700)?;

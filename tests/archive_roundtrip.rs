@@ -396,5 +396,5 @@ fn what_is_not_an_archive_of_this_module_is_told_apart_from_a_damaged_one() {
         fs::write(work.path().join(format!("{name}.tgz")), file).unwrap();
         assert_eq!(told(&format!("{name}.tgz")), foreign(name, "it has no table of contents"));
     }
-    assert_eq!(told("dir.tgz"), foreign("dir", "it is not a regular file"));
+    assert_eq!(told("dir.tgz"), foreign("dir", "it is a directory"));
 }

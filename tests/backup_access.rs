@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 
-use backups::{RUNNING, backup, files, nightly, told};
+use backups::{backup, files, nightly};
 use serde_json::json;
 use support::{FakeNode, NodetoolAt};
 
@@ -23,19 +23,6 @@ fn nodetool_is_found_in_the_usual_places_or_where_the_option_says() {
         let given = backup(&node, json!({"tag": "given", "nodetool_path": path}));
         assert_eq!(given["changed"], true, "{given:#}");
     }
-}
-
-#[test]
-fn nodetool_that_is_nowhere_is_told_at_once() {
-    let nowhere = format!(
-        "`nodetool` was not found in container `node`. {RUNNING}. set `nodetool_path` to its path inside the container"
-    );
-
-    let node = FakeNode::running().nodetool_at(NodetoolAt::Nowhere);
-    assert_eq!(told(&backup(&node, json!({}))), ("nodetool_missing", nowhere.as_str()));
-    let node = FakeNode::running();
-    let wrong = backup(&node, json!({"nodetool_path": "/usr/bin/nodetool"}));
-    assert_eq!(told(&wrong), ("nodetool_missing", nowhere.as_str()));
 }
 
 #[test]
@@ -97,34 +84,4 @@ fn a_password_reaches_nodetool_on_its_standard_input_only() {
     }
     assert!(node.engine.requests().iter().all(|request| !request.body.contains("s3cret")));
     assert_eq!(files(&node.backup_dir()), ["one.tgz", "one.tgz.sha256", "two.tgz", "two.tgz.sha256"]);
-}
-
-#[test]
-fn a_wrong_jmx_password_is_told_at_once_and_shown_nowhere() {
-    let node = FakeNode::running().jmx_auth("backup", "s3cret");
-
-    let result = backup(&node, json!({"tag": "nightly", "jmx_username": "backup", "jmx_password": "gu3ss"}));
-
-    let message = format!(
-        "`nodetool info -T` failed in container `node` (exit code 2): Invalid username or password. {RUNNING}. set \
-         `jmx_username` and `jmx_password` to those that Cassandra's JMX knows"
-    );
-    assert_eq!(told(&result), ("nodetool_failed", message.as_str()));
-    assert!(!result.to_string().contains("gu3ss"));
-    assert_eq!(node.commands(), ["nodetool info -T"]);
-    assert_eq!(node.calls()[0].stdin, "backup gu3ss\n");
-}
-
-#[test]
-fn a_password_file_that_cannot_be_read_is_told() {
-    let node = FakeNode::running().jmx_auth("backup", "s3cret");
-    let file = node.host().join("nothing");
-
-    let result = backup(&node, json!({"jmx_username": "backup", "jmx_password_file": file}));
-
-    let message = format!(
-        "cannot read jmx_password_file `{}`: No such file or directory (os error 2). {RUNNING}",
-        file.display()
-    );
-    assert_eq!(told(&result).1, message);
 }

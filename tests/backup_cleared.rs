@@ -345,8 +345,8 @@ fn a_snapshot_whose_connection_is_lost_is_not_forgotten() {
     let result = backup(&node, json!({"tag": "nightly", "wait_timeout": 1}));
 
     let message = format!(
-        "the Docker Engine failed to follow a command in container `node`: the connection was lost while it ran; and then: \
-         another run is at work on this node: `/usr/local/bin/nodetool snapshot -t nightly` is running in container `node`. \
+        "the Docker Engine failed to run `nodetool snapshot -t nightly` in container `node`: the connection was lost while it \
+         ran; and then: another run is at work on this node: `/usr/local/bin/nodetool snapshot -t nightly` is running in container `node`. \
          {RUNNING}. see the Docker Engine's log, then run again"
     );
     assert_eq!(told(&result), ("engine_failed", message.as_str()));
@@ -366,8 +366,8 @@ fn a_question_whose_answer_is_cut_off_is_no_answer() {
     let result = backup(&node, json!({"tag": "nightly"}));
 
     let message = format!(
-        "the Docker Engine failed to follow a command in container `node`: its output was cut off. {RUNNING}. see the Docker \
-         Engine's log, then run again"
+        "the Docker Engine failed to run `nodetool tablestats` in container `node`: its output was cut off. {RUNNING}. see the \
+         Docker Engine's log, then run again"
     );
     assert_eq!(told(&result), ("engine_failed", message.as_str()));
     assert_eq!(node.changes(), [""; 0]);

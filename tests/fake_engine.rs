@@ -141,14 +141,18 @@ fn files_are_read_and_looked_at_while_the_container_is_stopped() {
         );
         assert_eq!(container.read_file("/etc/cassandra/nothing").await.unwrap(), None);
         assert_eq!(container.stat("/nothing").await.unwrap(), None);
-        assert_eq!(container.stat("/opt/cassandra").await.unwrap(), Some(PathInside::Other));
+        assert_eq!(container.stat("/opt/cassandra").await.unwrap(), Some(PathInside::Directory));
+        assert_eq!(container.read_file("/opt/cassandra").await.unwrap(), None);
         let target = storage.to_str().unwrap().to_owned();
         assert_eq!(
             container.stat("/opt/cassandra/data").await.unwrap(),
             Some(PathInside::Symlink { target })
         );
         // As in the Engine, names above the last are followed, the last is not.
-        assert_eq!(container.stat("/opt/cassandra/data/commitlog").await.unwrap(), Some(PathInside::Other));
+        assert_eq!(
+            container.stat("/opt/cassandra/data/commitlog").await.unwrap(),
+            Some(PathInside::Directory)
+        );
         assert_eq!(container.stat("/opt/cassandra/data/nothing").await.unwrap(), None);
         let toc = node.dirs().table("system", "local").join("nb-1-big-TOC.txt");
         let content = container.read_file(toc.to_str().unwrap()).await.unwrap();

@@ -1,7 +1,5 @@
 //! The straight road of a restore: the node's data is the archive's, and what was there before is kept.
 
-#[path = "restores/mounted.rs"]
-mod mounted;
 mod support;
 
 use std::fs;
@@ -9,9 +7,8 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::PathBuf;
 
 use cassandra_backup::docker::RunState;
-use mounted::Mounted;
 use serde_json::{Value, json};
-use support::{FakeNode, Tree, check_mode, tree};
+use support::{FakeNode, Mounted, Tree, check_mode, tree};
 
 const DROPPED: &str = "dropped-1795421386961-gone";
 

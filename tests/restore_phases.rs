@@ -172,8 +172,8 @@ fn another_archive_has_to_wait_for_one_that_is_swapped() {
     assert_eq!(
         refused["msg"],
         format!(
-            "a restore of this node is unfinished (phase `swapped`, archive `{}`). The node was not touched. finish it \
-             by running that restore again, or undo it by `cassandra_restore` with `state: rolled_back`",
+            "a restore of this node is unfinished (phase `swapped`, archive `{}`). No data is lost; the node is as an \
+             earlier run left it: `swapped`, container `node` is exited. finish it by running that restore again, or undo it by `cassandra_restore` with `state: rolled_back`",
             node.archive("nightly").display()
         )
     );
@@ -327,7 +327,10 @@ fn a_disk_that_was_not_mounted_after_a_reboot_is_noticed_before_cassandra_starts
             mark.display(),
             node.dirs().data[0].display()
         );
-        let standing = format!("No data is lost; the node is as an earlier run left it: `{reached}`");
+        let left = node.run_state().word();
+        let standing = format!(
+            "No data is lost; the node is as an earlier run left it: `{reached}`, container `node` is {left}"
+        );
         assert_eq!(
             (&result["failed"], &result["msg"]),
             (&json!(true), &json!(format!("{missing} {standing}")))

@@ -163,8 +163,9 @@ fn a_roll_back_that_the_engine_stops_half_way_is_finished_by_the_next_run() {
     assert_eq!(
         refused["msg"],
         format!(
-            "a restore of this node is unfinished (phase `undo_swapped`, archive `{}`). The node was not touched. undo it \
-             by `cassandra_restore` with `state: rolled_back`",
+            "a restore of this node is unfinished (phase `undo_swapped`, archive `{}`). No data is lost; the node is as an \
+             earlier run left it: `undo_swapped`, container `node` is exited. undo it by `cassandra_restore` with `state: \
+             rolled_back`",
             node.archive("nightly").display()
         )
     );

@@ -67,7 +67,7 @@ pub fn container(args: &Args) -> Result<Option<String>, Error> {
 
 /// The Engine's Unix socket; Engines elsewhere are refused.
 pub fn docker_socket(args: &Args) -> Result<PathBuf, Error> {
-    let given = args.text("docker_host").unwrap_or_default();
+    let given = path(args, "docker_host")?.unwrap_or_default();
     match given.strip_prefix("unix://").unwrap_or(given) {
         path if path.starts_with('/') => Ok(PathBuf::from(path)),
         _ => Err(refused(
@@ -81,9 +81,20 @@ pub fn docker_socket(args: &Args) -> Result<PathBuf, Error> {
     }
 }
 
+/// A path with a line break or a NUL in it was not meant so, and would tear messages apart.
+fn path<'a>(args: &'a Args, option: &str) -> Result<Option<&'a str>, Error> {
+    match args.text(option) {
+        Some(path) if path.contains(char::is_control) => Err(refused(
+            format!("`{option}` holds a control character: {}", path.escape_debug()),
+            "a YAML block (`|`, `>`) ends in a line break: write the path on one line",
+        )),
+        path => Ok(path),
+    }
+}
+
 /// A path of this host, where the option is given.
 pub fn host_path(args: &Args, option: &str) -> Result<Option<PathBuf>, Error> {
-    match args.text(option) {
+    match path(args, option)? {
         Some(path) if !path.starts_with('/') => Err(refused(
             format!("`{option}` must be an absolute path of this host, got: {path}"),
             "a module has no working directory of its own: begin the path with `/`",
@@ -99,7 +110,7 @@ pub fn needed_host_path(args: &Args, option: &str) -> Result<PathBuf, Error> {
 }
 
 pub fn container_path(args: &Args, option: &str) -> Result<Option<String>, Error> {
-    match args.text(option) {
+    match path(args, option)? {
         Some(path) if !path.starts_with('/') => Err(refused(
             format!("`{option}` must be an absolute path inside the container, got: {path}"),
             "begin the path with `/`",
@@ -148,7 +159,13 @@ pub fn nodetool_flags(args: &Args) -> Result<Vec<String>, Error> {
 }
 
 pub fn names_password(flag: &str) -> bool {
-    flag.split(['=', ' ']).next().is_some_and(|name| matches!(name, "-pw" | "--password"))
+    // `-pwx`, `-pw=x` and `--password=x` too; `-pwf` and `--password-file` only name a file.
+    let holds = |word: &str, option: &str, file: &str| {
+        let is_file = word == file || word.starts_with(&format!("{file}="));
+        word.starts_with(option) && !is_file
+    };
+    flag.split_whitespace()
+        .any(|word| holds(word, "-pw", "-pwf") || holds(word, "--password", "--password-file"))
 }
 
 /// The mode of the archive: octal digits as text, or the number that YAML makes of `0600`.

@@ -166,13 +166,19 @@ fn open_file(path: &Path) -> Result<(File, u64)> {
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(Error::ArchiveMissing { path: path.to_owned() }.into());
+            return Err(match std::fs::read_link(path) {
+                Ok(target) => {
+                    foreign(path, format!("it is a symlink to `{}`, where nothing is", target.display()))
+                }
+                Err(_) => Error::ArchiveMissing { path: path.to_owned() }.into(),
+            });
         }
         Err(error) => return Err(error).with_context(|| cannot_read(path)),
     };
     let metadata = file.metadata().with_context(|| cannot_read(path))?;
     if !metadata.is_file() {
-        return Err(foreign(path, "it is not a regular file".to_owned()));
+        let what = if metadata.is_dir() { "it is a directory" } else { "it is not a regular file" };
+        return Err(foreign(path, what.to_owned()));
     }
     Ok((file, metadata.len()))
 }

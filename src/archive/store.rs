@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Error as AnyError, Result};
-use rustix::fs::{Gid, Mode, Uid};
+use rustix::fs::{Access, AtFlags, Gid, Mode, Uid};
 use rustix::process::{getegid, geteuid};
 use serde_json::{Value, json};
 
@@ -36,14 +36,62 @@ impl Store {
     }
 
     pub fn open(path: &Path) -> Result<Store> {
-        if !path.exists() {
-            return Err(unusable(path, "it does not exist".to_owned()));
+        Store::open_if_there(path)?.ok_or_else(|| unusable(path, "it does not exist".to_owned()))
+    }
+
+    /// `None` where nothing has that name. A symlink that leads nowhere is an error: the disk that it leads to may
+    /// hold archives, and not be mounted.
+    pub fn open_if_there(path: &Path) -> Result<Option<Store>> {
+        let dir = Store::existing_part(path)?;
+        Ok((dir.path() == path).then(|| Store { dir: Arc::new(dir) }))
+    }
+
+    /// The directory itself, or the one that it would be made in.
+    pub fn existing_part(path: &Path) -> Result<Dir> {
+        let existing = path.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok());
+        let existing = existing.unwrap_or(Path::new("/"));
+        Dir::open(existing).map_err(|error| {
+            let which = if existing == path { "it".to_owned() } else { format!("`{}`", existing.display()) };
+            let why = match std::fs::read_link(existing) {
+                Ok(target) if !existing.exists() => {
+                    format!("{which} is a symlink to `{}`, where nothing is", target.display())
+                }
+                _ if !existing.is_dir() => format!("{which} is not a directory"),
+                _ => format!("{error:#}"),
+            };
+            unusable(path, why)
+        })
+    }
+
+    /// Refuses a directory in which nothing can be made: another user's, or of a disk that is read-only.
+    pub fn refuse_unwritable(path: &Path) -> Result<()> {
+        let dir = Store::existing_part(path)?;
+        let rights = Access::WRITE_OK | Access::EXEC_OK;
+        rustix::fs::accessat(&dir, ".", rights, AtFlags::EACCESS).map_err(|errno| {
+            let why = format!("nothing can be written in `{}`: {errno}", dir.path().display());
+            unusable(path, why)
+        })
+    }
+
+    /// Refuses a file under an archive's name that is none of ours: it is not to be removed. A damaged archive is.
+    pub fn refuse_foreign(path: &Path) -> Result<()> {
+        if let Some(what) = Store::in_the_way(path) {
+            return Err(Error::ArchiveForeign { path: path.to_owned(), what }.into());
         }
-        if !path.is_dir() {
-            return Err(unusable(path, "it is not a directory".to_owned()));
+        match Archive::open(path) {
+            Err(error) if matches!(error.downcast_ref(), Some(Error::ArchiveForeign { .. })) => Err(error),
+            _ => Ok(()),
         }
-        let dir = Dir::open(path).map_err(|error| unusable(path, format!("{error:#}")))?;
-        Ok(Store { dir: Arc::new(dir) })
+    }
+
+    /// What has an archive's name, where that is no regular file.
+    pub fn in_the_way(path: &Path) -> Option<String> {
+        let about = path.symlink_metadata().ok()?;
+        match std::fs::read_link(path) {
+            Ok(target) => Some(format!("it is a symlink to `{}`", target.display())),
+            Err(_) if about.is_dir() => Some("it is a directory".to_owned()),
+            Err(_) => (!about.is_file()).then(|| "it is not a regular file".to_owned()),
+        }
     }
 
     /// Where the archive of a tag lies, whether the directory exists or not.
@@ -222,7 +270,8 @@ impl Ownership {
 /// services are out of its reach.
 fn number(option: &str, asked: Option<&str>, database: &Path) -> Result<Option<u32>> {
     let Some(name) = asked else { return Ok(None) };
-    if let Ok(number) = name.parse() {
+    // The last number is what the kernel takes for "leave it as it is".
+    if let Some(number) = name.parse().ok().filter(|number| *number != u32::MAX) {
         return Ok(Some(number));
     }
     let text = std::fs::read(database).with_context(|| format!("cannot read `{}`", database.display()))?;

@@ -16,13 +16,12 @@ use crate::archive::manifest::{Backup, NodeIdentity};
 use crate::archive::reader::Archive;
 use crate::archive::store::{Draft, Ownership, Store};
 use crate::backup::pack::{Live, Packed};
-use crate::backup::refuse::{existing_part, refuse_inside, refuse_unusable};
+use crate::backup::refuse::{refuse_inside, refuse_place, refuse_unfinished, refuse_unusable};
 use crate::cassandra::node::Node;
 use crate::cassandra::nodetool::Nodetool;
 use crate::docker::{Engine, RunState};
 use crate::error::{Error, tell};
 use crate::interrupt;
-use crate::restore::journal::Journal;
 use crate::state::{NodeState, SnapshotMark};
 use crate::task::{blocking, finally};
 
@@ -76,11 +75,11 @@ impl<'a> Job<'a> {
         }
         let node = Node::look(container, &request.access).await?;
         if let Some(state) = NodeState::look(&request.access.state_dir, &node)? {
-            Journal::refuse_unfinished(&state)?;
+            refuse_unfinished(&state, &node, report)?;
         }
         refuse_unusable(&node)?;
         refuse_inside(&request.backup_dir, &node)?;
-        existing_part(&request.backup_dir)?;
+        refuse_place(&request.backup_dir, &request.tag)?;
         Ownership::of(&present.file)?;
         Ok(Job { request, present, node })
     }
@@ -196,7 +195,7 @@ impl<'a> Job<'a> {
         let state = NodeState::enter(&access.state_dir, &self.node, "cassandra_backup", tag)?;
         report.progress = state.progress();
         // Under the lock now: another run may have made it, or begun a restore, since the first look.
-        Journal::refuse_unfinished(&state)?;
+        refuse_unfinished(&state, &self.node, report)?;
         if !self.present.force && Store::path_in(&self.request.backup_dir, &self.request.tag).exists() {
             return Err(Error::Busy { holder: "a run that has ended just now".to_owned() }.into());
         }
@@ -335,8 +334,13 @@ fn made_at(path: &Path) -> String {
 
 fn absent(request: &BackupRequest, report: &mut Report) -> Result<()> {
     report.enter("remove");
+    report.standing = "Nothing was removed".to_owned();
     let path = Store::path_in(&request.backup_dir, &request.tag);
-    let is_there = path.exists();
+    let is_there = Store::open_if_there(&request.backup_dir)?.is_some() && path.symlink_metadata().is_ok();
+    if is_there {
+        Store::refuse_foreign(&path)?;
+        Store::refuse_unwritable(&request.backup_dir)?;
+    }
     report.changed = is_there;
     report.diff = Some(Diff {
         of: path.display().to_string(),

@@ -7,11 +7,14 @@ use anyhow::Result;
 
 use super::Job;
 use crate::ansible::request::WhenStopped;
+use crate::ansible::result::Report;
 use crate::archive::manifest::Manifest;
+use crate::archive::store::Store;
 use crate::cassandra::data_files::{holding_snapshot, live_bytes};
 use crate::cassandra::node::Node;
-use crate::dir::{Dir, Kind, is_not_found, real_path};
+use crate::dir::{Kind, is_not_found, real_path};
 use crate::error::Error;
+use crate::restore::journal::Journal;
 use crate::state::NodeState;
 use crate::task::blocking;
 
@@ -56,6 +59,7 @@ impl Job<'_> {
 
     /// Refuses a target that cannot take the archive, and a tag that is somebody else's snapshot.
     pub(super) async fn refuse_target(&self) -> Result<()> {
+        Store::refuse_unwritable(&self.request.backup_dir)?;
         let roots = self.node.open_data()?;
         let state = NodeState::look(&self.request.access.state_dir, &self.node)?;
         let mark = state.as_ref().map(NodeState::snapshot_mark).transpose()?.flatten();
@@ -68,11 +72,24 @@ impl Job<'_> {
                 && !without.iter().any(|one| one == keyspace)
         };
         let needed = blocking(move || live_bytes(&roots, asked)).await?;
-        let free = existing_part(&self.request.backup_dir)?.free_space()?;
+        let free = Store::existing_part(&self.request.backup_dir)?.free_space()?;
         if needed > free {
             return Err(Error::NoSpace { path: self.request.backup_dir.clone(), needed, free }.into());
         }
         Ok(())
+    }
+}
+
+/// A node in the middle of a restore is neither started nor backed up.
+pub(super) fn refuse_unfinished(state: &NodeState, node: &Node, report: &mut Report) -> Result<()> {
+    match Journal::read(state)? {
+        Some(journal) if journal.phase.touches_the_node() => {
+            // It may be another run that is at it just now.
+            state.refuse_busy()?;
+            report.standing = format!("No archive was made. {}", journal.standing(node));
+            Err(journal.unfinished().into())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -86,9 +103,7 @@ pub(super) fn refuse_unusable(node: &Node) -> Result<()> {
             Err(error) => return Err(error),
         };
         if found.iter().any(|entry| entry.name == "system" && entry.kind == Kind::File) {
-            // Of a restore with another `state_dir`: the file itself says which.
-            let archive = format!("see {}", place.host_path.join("system").display());
-            return Err(Error::RestoreUnfinished { phase: "unknown".to_owned(), archive }.into());
+            return Err(Error::Blocked { path: place.host_path.join("system") }.into());
         }
         entries.extend(found);
     }
@@ -112,15 +127,13 @@ pub(super) fn refuse_inside(backup_dir: &Path, node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// The directory itself, or the one that it will be made in; a file in the way is an error.
-pub(super) fn existing_part(backup_dir: &Path) -> Result<Dir> {
-    let existing = backup_dir.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok());
-    let existing = existing.unwrap_or(Path::new("/"));
-    Dir::open(existing).map_err(|error| {
-        let why = match existing.is_dir() {
-            true => format!("{error:#}"),
-            false => format!("`{}` is not a directory", existing.display()),
-        };
-        Error::BackupDir { path: backup_dir.to_owned(), why }.into()
-    })
+/// Refuses a directory that cannot take an archive of this tag, and what only looks like one: a rename would
+/// replace a symlink, and fail on a directory once everything is packed.
+pub(super) fn refuse_place(backup_dir: &Path, tag: &str) -> Result<()> {
+    Store::existing_part(backup_dir)?;
+    let path = Store::path_in(backup_dir, tag);
+    match Store::in_the_way(&path) {
+        Some(what) => Err(Error::ArchiveInTheWay { path, what }.into()),
+        None => Ok(()),
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod completeness;
 pub mod config;
+pub mod credentials;
 pub mod data_files;
 pub mod node;
 pub mod nodetool;

@@ -1,13 +1,15 @@
 //! The node in a container: where its directories lie on this host, who it is, when it is ready.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
+use tokio::time::Instant;
 
 use crate::ansible::request::NodeAccess;
 use crate::archive::manifest::NodeIdentity;
 use crate::cassandra::config::{Config, Directories};
-use crate::cassandra::nodetool::{Info, Nodetool};
+use crate::cassandra::credentials;
+use crate::cassandra::nodetool::{ANSWER_TIMEOUT, Info, Nodetool};
 use crate::cassandra::place::PathFinder;
 pub use crate::cassandra::place::Place;
 use crate::dir::Dir;
@@ -36,6 +38,8 @@ pub struct Node {
 impl Node {
     /// Reads the configuration and works out every directory's host path; proven where the container runs.
     pub async fn look(container: Container, access: &NodeAccess) -> Result<Node> {
+        // As wrong later on, when the node is started or its data swapped.
+        credentials::line(access)?;
         let found = container.inspect().await?;
         let java = proc::command_line_with(found.pid, "org.apache.cassandra.service.CassandraDaemon");
         let property = |name: &str| {
@@ -107,7 +111,14 @@ impl Node {
         let deadline = Instant::now() + timeout;
         loop {
             interrupt::check()?;
-            let state = match self.own_state(nodetool).await {
+            // As long as there is time, it is the same nodetool that is waited for: a second one would be another
+            // JVM in a node that has no answer for the first.
+            let patience = deadline.saturating_duration_since(Instant::now()).max(ANSWER_TIMEOUT);
+            let asked = tokio::select! {
+                state = self.own_state(nodetool, patience) => state,
+                interrupted = interrupt::requested() => return Err(interrupted.into()),
+            };
+            let state = match asked {
                 Ok((state, info)) if state == "UN" => return self.identity_of(info, nodetool).await,
                 Ok((state, _)) => format!("its state is `{state}`"),
                 Err(error) if may_pass(&error) => tell(&error).message,
@@ -124,9 +135,9 @@ impl Node {
         }
     }
 
-    async fn own_state(&self, nodetool: &Nodetool) -> Result<(String, Info)> {
-        let info = nodetool.info().await?;
-        let peers = nodetool.status().await?;
+    async fn own_state(&self, nodetool: &Nodetool, patience: Duration) -> Result<(String, Info)> {
+        let info = nodetool.info_within(patience).await?;
+        let peers = nodetool.status_within(patience).await?;
         let own = peers.into_iter().find(|peer| peer.host_id == info.host_id);
         Ok((own.map_or_else(|| "not in the ring".to_owned(), |peer| peer.state), info))
     }
@@ -166,6 +177,7 @@ impl Node {
 fn may_pass(error: &anyhow::Error) -> bool {
     match error.downcast_ref() {
         Some(Error::NodetoolFailed { output, .. }) => !is_login_refused(output),
+        Some(Error::NodetoolSilent { .. } | Error::NodetoolSenseless { .. }) => true,
         _ => false,
     }
 }
@@ -223,6 +235,6 @@ async fn read_config(
             });
         }
     }
-    let why = format!("it has no `{}`", candidates.join("`, no `"));
+    let why = format!("it has no file `{}`", candidates.join("`, no file `"));
     Err(Error::NotCassandra { container: container.name.clone(), why }.into())
 }

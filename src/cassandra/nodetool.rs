@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::ansible::request::{NodeAccess, Secret};
+use crate::cassandra::credentials;
 use crate::docker::{Container, ExecOutcome};
 use crate::error::Error;
 
 /// How long nodetool may take to answer a question; a snapshot or a repair takes the time it needs.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// What asks or works table by table: ten thousand tables take minutes.
 const LONG_ANSWER_TIMEOUT: Duration = Duration::from_secs(1800);
 
@@ -80,7 +81,7 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
         if let Some(port) = access.jmx_port {
             flags.extend(["-p".to_owned(), port.to_string()]);
         }
-        let credentials = credentials(access)?;
+        let credentials = credentials::line(access)?;
         if let (Some(user), Some(_)) = (&access.jmx_username, &credentials) {
             flags.extend(["-u".to_owned(), user.clone(), "-pwf".to_owned(), "/dev/stdin".to_owned()]);
         }
@@ -89,29 +90,48 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
 
     pub async fn release_version(&self) -> Result<String> {
         let said = self.ask(&["version"]).await?;
-        let version = field(&said, "ReleaseVersion").map(str::to_owned);
-        version.ok_or_else(|| self.senseless("version", "no version"))
+        let version = field(&said, "ReleaseVersion").filter(|version| is_version(version));
+        version.map(str::to_owned).ok_or_else(|| self.senseless("version", "`ReleaseVersion`"))
     }
 
     pub async fn info(&self) -> Result<Info> {
-        let info = Info::parse(&self.ask(&["info", "-T"]).await?);
-        if info.host_id.is_empty() { Err(self.senseless("info -T", "no host id")) } else { Ok(info) }
+        self.info_within(ANSWER_TIMEOUT).await
+    }
+
+    pub async fn info_within(&self, patience: Duration) -> Result<Info> {
+        let info = Info::parse(&self.ask_within(patience, &["info", "-T"]).await?);
+        match &info {
+            Info { host_id, .. } if host_id.is_empty() => Err(self.senseless("info -T", "`ID`")),
+            Info { tokens, .. } if tokens.is_empty() => Err(self.senseless("info -T", "`Token`")),
+            _ => Ok(info),
+        }
     }
 
     pub async fn describe_cluster(&self) -> Result<Cluster> {
         let cluster = Cluster::parse(&self.ask(&["describecluster"]).await?);
-        if cluster.name.is_empty() { Err(self.senseless("describecluster", "no name")) } else { Ok(cluster) }
+        match &cluster {
+            Cluster { name, .. } if name.is_empty() => Err(self.senseless("describecluster", "`Name`")),
+            Cluster { partitioner, .. } if partitioner.is_empty() => {
+                Err(self.senseless("describecluster", "`Partitioner`"))
+            }
+            _ => Ok(cluster),
+        }
     }
 
     pub async fn status(&self) -> Result<Vec<Peer>> {
-        Ok(parse_status(&self.ask(&["status"]).await?))
+        self.status_within(ANSWER_TIMEOUT).await
+    }
+
+    pub async fn status_within(&self, patience: Duration) -> Result<Vec<Peer>> {
+        let peers = parse_status(&self.ask_within(patience, &["status"]).await?);
+        if peers.is_empty() { Err(self.senseless("status", "node with a host id")) } else { Ok(peers) }
     }
 
     /// `tablestats` (`cfstats` before 3.0): the only list of tables that needs no CQL client.
     pub async fn tables(&self, release_version: &str) -> Result<Tables> {
         let command = if release_version.starts_with("2.") { "cfstats" } else { "tablestats" };
         let tables = parse_tables(&self.ask_within(LONG_ANSWER_TIMEOUT, &[command]).await?);
-        if tables.is_empty() { Err(self.senseless(command, "no table")) } else { Ok(tables) }
+        if tables.is_empty() { Err(self.senseless(command, "`Table`")) } else { Ok(tables) }
     }
 
     /// Takes a snapshot of the keyspaces named, of all where none is.
@@ -149,14 +169,12 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
     }
 
     async fn ask_within(&self, timeout: Duration, command: &[&str]) -> Result<String> {
-        match tokio::time::timeout(timeout, self.run(command)).await {
-            Ok(said) => said,
-            Err(_) => {
-                let output = format!("no answer within {} s", timeout.as_secs());
-                let outcome = ExecOutcome { exit_code: -1, stdout: String::new(), stderr: output };
-                Err(self.failed(command, &outcome))
-            }
-        }
+        let silent = |_| Error::NodetoolSilent {
+            container: self.container.name.clone(),
+            command: command.join(" "),
+            seconds: timeout.as_secs_f64().ceil() as u64,
+        };
+        tokio::time::timeout(timeout, self.run(command)).await.map_err(silent)?
     }
 
     async fn run(&self, command: &[&str]) -> Result<String> {
@@ -168,14 +186,22 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
         let mut line = vec![self.path.as_str()];
         line.extend(self.flags.iter().map(String::as_str));
         line.extend(command);
-        self.container.exec(&line, self.credentials.as_ref().map(Secret::reveal)).await
+        let ended = self.container.exec(&line, self.credentials.as_ref().map(Secret::reveal)).await;
+        ended.map_err(|error| match error.downcast() {
+            Ok(Error::EngineFailed { cause, .. }) => {
+                let (name, command) = (&self.container.name, command.join(" "));
+                let request = format!("run `nodetool {command}` in container `{name}`");
+                Error::EngineFailed { request, cause }.into()
+            }
+            Ok(other) => other.into(),
+            Err(other) => other,
+        })
     }
 
     /// It ended well and did not say what it is asked for: a broken connection, or another program.
-    fn senseless(&self, command: &str, lacks: &str) -> anyhow::Error {
-        let output = format!("{lacks} is in its answer");
+    fn senseless(&self, command: &str, lacks: &'static str) -> anyhow::Error {
         let container = self.container.name.clone();
-        Error::NodetoolFailed { container, command: command.to_owned(), exit_code: 0, output }.into()
+        Error::NodetoolSenseless { container, command: command.to_owned(), lacks }.into()
     }
 
     fn failed(&self, command: &[&str], outcome: &ExecOutcome) -> anyhow::Error {
@@ -188,21 +214,6 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
         Error::NodetoolFailed { container, command, exit_code: outcome.exit_code, output: reason(outcome) }
             .into()
     }
-}
-
-/// The line for `-pwf /dev/stdin`; the password is the option's, or the first line of the file.
-fn credentials(access: &NodeAccess) -> Result<Option<Secret>> {
-    let Some(user) = &access.jmx_username else { return Ok(None) };
-    let password = match (&access.jmx_password, &access.jmx_password_file) {
-        (Some(password), _) => password.reveal().to_owned(),
-        (None, Some(file)) => {
-            let text = std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read jmx_password_file `{}`", file.display()))?;
-            text.lines().next().unwrap_or_default().to_owned()
-        }
-        (None, None) => return Ok(None),
-    };
-    Ok(Some(Secret::new(format!("{user} {password}\n"))))
 }
 
 /// nodetool's own sentence, without the Java stack trace behind it.
@@ -219,6 +230,12 @@ fn reason(outcome: &ExecOutcome) -> String {
     text.trim_start_matches("error: ").trim_start_matches("nodetool: ").trim_end_matches('.').to_owned()
 }
 
+/// `5.0.5`, `4.1-beta1-SNAPSHOT`: a number before and behind the first dot.
+fn is_version(text: &str) -> bool {
+    let begins = |part: &str| part.starts_with(|c: char| c.is_ascii_digit());
+    text.split_once('.').is_some_and(|(major, minor)| begins(major) && begins(minor))
+}
+
 /// The value of `Name   : value`.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {
@@ -231,10 +248,10 @@ impl Info {
     fn parse(text: &str) -> Info {
         let value = |name| field(text, name).unwrap_or_default().to_owned();
         let tokens = text.lines().filter_map(|line| line.split_once(':'));
-        let mut tokens: Vec<String> = tokens
-            .filter(|(name, _)| name.trim() == "Token")
-            .map(|(_, token)| token.trim().to_owned())
-            .collect();
+        let tokens = tokens.filter(|(name, _)| name.trim() == "Token").map(|(_, token)| token.trim());
+        // `(node is not joined to the cluster)`, or too many tokens to be shown without `-T`.
+        let mut tokens: Vec<String> =
+            tokens.filter(|token| !token.starts_with('(')).map(str::to_owned).collect();
         tokens.sort();
         Info { host_id: value("ID"), data_center: value("Data Center"), rack: value("Rack"), tokens }
     }

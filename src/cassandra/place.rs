@@ -184,7 +184,7 @@ impl<'a> PathFinder<'a> {
                 }
             }
         }
-        Ok(Some(resolved))
+        Ok(Some(if resolved.is_empty() { "/".to_owned() } else { resolved }))
     }
 
     async fn symlink_target(&mut self, path: &str) -> Result<Option<String>> {
@@ -193,7 +193,7 @@ impl<'a> PathFinder<'a> {
         }
         let target = match self.container.stat(path).await? {
             Some(PathInside::Symlink { target }) => Some(target),
-            Some(PathInside::Other) | None => None,
+            Some(PathInside::Directory | PathInside::Other) | None => None,
         };
         self.symlinks.insert(path.to_owned(), target.clone());
         Ok(target)

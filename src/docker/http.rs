@@ -1,5 +1,6 @@
 //! HTTP/1.1 to the Engine over its Unix socket: one connection for each request.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,8 @@ use tokio::net::UnixStream;
 
 /// The latest API that is asked for; an older Engine is asked in its own. 1.44 is the least that Engine 29 knows.
 const API: ApiVersion = ApiVersion(1, 44);
+/// Of Docker 1.12: earlier ones do not list the mounts of other containers.
+const OLDEST: ApiVersion = ApiVersion(1, 24);
 
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -37,6 +40,8 @@ pub enum Failure {
     Broken(String),
     #[error("no answer within {0} s")]
     Timeout(u64),
+    #[error("it speaks the API {theirs} and this module {OLDEST} to {API}")]
+    OtherApi { theirs: String },
 }
 
 impl Failure {
@@ -68,10 +73,22 @@ impl ApiVersion {
         Some(ApiVersion(major.parse().ok()?, minor.parse().ok()?))
     }
 
-    /// What both sides know.
-    fn common(newest: Option<ApiVersion>, oldest: Option<ApiVersion>) -> ApiVersion {
+    /// What both sides know. An Engine that has forgotten ours is asked in the oldest that it knows: what is
+    /// asked for here has not changed since 1.24. Another major version would be another language.
+    fn common(newest: Option<ApiVersion>, oldest: Option<ApiVersion>) -> Result<ApiVersion, Failure> {
         let ours = newest.map_or(API, |newest| API.min(newest));
-        oldest.map_or(ours, |oldest| ours.max(oldest))
+        let common = oldest.map_or(ours, |oldest| ours.max(oldest));
+        if common >= OLDEST && common.0 == API.0 {
+            return Ok(common);
+        }
+        let theirs: Vec<String> = oldest.iter().chain(&newest).map(ToString::to_string).collect();
+        Err(Failure::OtherApi { theirs: theirs.join(" to ") })
+    }
+}
+
+impl fmt::Display for ApiVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
     }
 }
 
@@ -95,9 +112,8 @@ impl Client {
         let client = Client { socket: socket.to_owned(), prefix: String::new() };
         let engine: EngineVersion = client.json(Method::GET, "/version", None).await?;
         let parse = |version: Option<String>| version.as_deref().and_then(ApiVersion::parse);
-        let ApiVersion(major, minor) =
-            ApiVersion::common(parse(engine.api_version), parse(engine.min_api_version));
-        Ok(Client { prefix: format!("/v{major}.{minor}"), ..client })
+        let api = ApiVersion::common(parse(engine.api_version), parse(engine.min_api_version))?;
+        Ok(Client { prefix: format!("/v{api}"), ..client })
     }
 
     pub async fn json<T: DeserializeOwned>(
@@ -193,13 +209,17 @@ mod tests {
 
     #[test]
     fn the_api_is_what_both_sides_know() {
-        let common =
-            |newest, oldest| ApiVersion::common(ApiVersion::parse(newest), ApiVersion::parse(oldest));
-        assert_eq!(common("1.41", "1.12"), ApiVersion(1, 41));
-        assert_eq!(common("1.24", "1.12"), ApiVersion(1, 24));
-        assert_eq!(common("1.52", "1.44"), ApiVersion(1, 44));
-        assert_eq!(common("1.60", "1.48"), ApiVersion(1, 48));
-        assert_eq!(common("", ""), API);
+        let common = |newest, oldest| {
+            let common = ApiVersion::common(ApiVersion::parse(newest), ApiVersion::parse(oldest));
+            common.map_or_else(|failure| failure.to_string(), |api| api.to_string())
+        };
+        assert_eq!(common("1.41", "1.12"), "1.41");
+        assert_eq!(common("1.24", ""), "1.24");
+        assert_eq!(common("1.52", "1.44"), "1.44");
+        assert_eq!(common("1.60", "1.48"), "1.48");
+        assert_eq!(common("", ""), "1.44");
+        assert_eq!(common("1.23", ""), "it speaks the API 1.23 and this module 1.24 to 1.44");
+        assert_eq!(common("2.3", "2.0"), "it speaks the API 2.0 to 2.3 and this module 1.24 to 1.44");
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub struct Container {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathInside {
     Symlink { target: String },
+    Directory,
     Other,
 }
 
@@ -111,6 +112,9 @@ impl Engine {
             }
             Err(Failure::Connect(error)) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err(Error::EngineUnreachable { socket: shown, cause: "no such socket".to_owned() }.into())
+            }
+            Err(failure @ Failure::OtherApi { .. }) => {
+                Err(Error::EngineApi { socket: shown, why: failure.to_string() }.into())
             }
             Err(failure) => {
                 Err(Error::EngineUnreachable { socket: shown, cause: failure.to_string() }.into())
@@ -280,18 +284,21 @@ impl Container {
         let Some(stat) = path_stat(&headers) else {
             return Err(self.failed(&what, &Failure::Broken("its answer makes no sense".to_owned())));
         };
-        // Go's os.ModeSymlink.
-        let is_symlink = stat.mode & (1 << 27) != 0;
-        Ok(Some(if is_symlink {
-            PathInside::Symlink { target: stat.link_target }
-        } else {
-            PathInside::Other
+        // Go's os.ModeDir and os.ModeSymlink.
+        Ok(Some(match stat.mode {
+            mode if mode & (1 << 31) != 0 => PathInside::Directory,
+            mode if mode & (1 << 27) != 0 => PathInside::Symlink { target: stat.link_target },
+            _ => PathInside::Other,
         }))
     }
 
-    /// The content of a file inside, also while the container is stopped; `None` where nothing is there. A
+    /// The content of a file inside, also while the container is stopped; `None` where no file is there. A
     /// symlink is not followed.
     pub async fn read_file(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        // The Engine would send a directory with all that is in it.
+        if self.stat(path).await? != Some(PathInside::Other) {
+            return Ok(None);
+        }
         let packed = match answer(self.client.bytes(Method::GET, &self.path_inside(path), None)).await {
             Ok(packed) => packed,
             Err(failure) if failure.code() == Some(404) => return Ok(None),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::manifest::Backup;
 use crate::archive::toc::rfc3339;
+use crate::cassandra::node::Node;
 use crate::docker::{RestartPolicy, RunState};
 use crate::error::Error;
 use crate::state::NodeState;
@@ -129,16 +130,12 @@ impl Journal {
         state.write(NAME, self).inspect_err(|_| self.phase = before)
     }
 
-    /// A node in the middle of a restore is neither started nor backed up.
-    pub fn refuse_unfinished(state: &NodeState) -> Result<()> {
-        match Journal::read(state)? {
-            Some(journal) if journal.phase.touches_the_node() => {
-                // It may be another run that is at it just now.
-                state.refuse_busy()?;
-                Err(journal.unfinished().into())
-            }
-            _ => Ok(()),
-        }
+    /// How things stand for a run that this restore keeps from its work.
+    pub fn standing(&self, node: &Node) -> String {
+        let (phase, name, state) = (self.phase.word(), &node.container.name, node.found.run_state.word());
+        format!(
+            "No data is lost; the node is as an earlier run left it: `{phase}`, container `{name}` is {state}"
+        )
     }
 
     pub fn unfinished(&self) -> Error {

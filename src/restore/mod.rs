@@ -71,7 +71,9 @@ async fn forward(
     let looked = NodeState::look(&request.access.state_dir, node)?;
     let journal = looked.as_ref().map(Journal::read).transpose()?.flatten();
     looked.as_ref().map_or(Ok(()), NodeState::refuse_busy)?;
-    let from = reached(journal.as_ref(), &archive)?;
+    let from = reached(journal.as_ref(), &archive).inspect_err(|_| {
+        report.standing = journal.as_ref().map_or_else(String::new, |journal| journal.standing(node));
+    })?;
     if from.is_some_and(|phase| has_reached(phase, request.state)) {
         report.msg =
             format!("the restore of `{}` is {} already", archive.path().display(), state_word(request.state));
@@ -83,13 +85,14 @@ async fn forward(
         report.enter("preflight");
         let mut found = preflight::find(engine, node, &request.access).await?;
         found.is_staged = from.is_some();
-        let verdict = plan::judge(&found, archive.path(), archive.manifest(), archive.toc(), request.force);
+        let located = preflight::locate(&archive);
+        let verdict = plan::judge(&found, &located, archive.manifest(), archive.toc(), request.force);
         report.warnings.extend(verdict.warnings);
         if !verdict.refusals.is_empty() {
             return Err(Error::Refused { refusals: verdict.refusals }.into());
         }
     } else if let Some(journal) = &journal {
-        stand_as_left(journal, report);
+        report.standing = journal.standing(node);
         // After a reboot its disk may not be mounted: Cassandra would make itself a new node there.
         Swap::find_mark(node, &[&journal.run_id])?;
     }
@@ -97,6 +100,7 @@ async fn forward(
     if request.mode.check {
         return if from.is_none() { verify(archive, report).await } else { Ok(()) };
     }
+    report.changed = false;
     let state = NodeState::enter(&request.access.state_dir, node, MODULE, &archive.manifest().tag)?;
     report.progress = state.progress();
     // Under the lock now: another run may have ended since the first look.
@@ -108,7 +112,6 @@ async fn forward(
         (Some(_), Some(journal)) => journal,
         (_, before) => begin(node, &archive, before)?,
     };
-    report.changed = false;
     let swap = Swap::open(node)?;
     let mut restore = Restore { request, node, state, journal, swap };
     restore.walk(archive, report).await
@@ -147,11 +150,6 @@ fn state_word(state: RestoreState) -> &'static str {
         RestoreState::Restored => "restored",
         RestoreState::RolledBack => "rolled_back",
     }
-}
-
-fn stand_as_left(journal: &Journal, report: &mut Report) {
-    let phase = journal.phase.word();
-    report.standing = format!("No data is lost; the node is as an earlier run left it: `{phase}`");
 }
 
 /// What staging would find, where nothing may be unpacked.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::manifest::{Manifest, NodeIdentity};
 use crate::archive::toc::{Content, Toc};
+use crate::size::human;
 
 /// What preflight found out. What could not be known is `None`, and becomes a warning.
 #[derive(Debug)]
@@ -27,6 +28,26 @@ pub struct Findings {
     pub data: Vec<DataDirectory>,
     /// The archive's files are unpacked already: their space is taken.
     pub is_staged: bool,
+}
+
+impl Findings {
+    /// The directory of the node that an archive, or a link to it, lies in: it would be set aside with that.
+    fn directory_around(&self, archive: &Located) -> Option<&NodeDirectory> {
+        let holds = |directory: &&NodeDirectory| {
+            archive.folder.starts_with(&directory.real) || archive.real.starts_with(&directory.real)
+        };
+        self.directories.iter().find(holds)
+    }
+}
+
+/// Where an archive lies.
+#[derive(Debug)]
+pub struct Located {
+    /// As it was named.
+    pub path: PathBuf,
+    /// Without symlinks: of the name's directory, and of the file itself.
+    pub folder: PathBuf,
+    pub real: PathBuf,
 }
 
 #[derive(Debug)]
@@ -60,14 +81,17 @@ pub struct Verdict {
 }
 
 /// Judges. `force` overrides what is a matter of judgement, never what would lose data.
-pub fn judge(found: &Findings, archive: &Path, manifest: &Manifest, toc: &Toc, force: bool) -> Verdict {
+pub fn judge(found: &Findings, archive: &Located, manifest: &Manifest, toc: &Toc, force: bool) -> Verdict {
     let mut verdict = Verdict::default();
     let mut refuse = |refused: bool, words: String| {
         if refused {
             verdict.refusals.push(words);
         }
     };
-    let name = archive.display();
+    let name = archive.path.display();
+    if let Some(NodeDirectory { name: what, path, .. }) = found.directory_around(archive) {
+        refuse(true, format!("`{name}` lies inside the node's {what} `{}`", path.display()));
+    }
     refuse(
         found.auto_remove,
         "the container was made with `--rm`: its data would be gone once it stops".to_owned(),
@@ -123,12 +147,10 @@ pub fn judge(found: &Findings, archive: &Path, manifest: &Manifest, toc: &Toc, f
     }
     if here == there && !found.is_staged {
         for (path, needed, free) in short_of_space(found, toc) {
-            let path = path.display();
+            let (path, free, needed) = (path.display(), human(free), human(needed));
             refuse(
                 true,
-                format!(
-                    "`{path}` has {free} bytes free, and {needed} are needed to unpack beside the live data"
-                ),
+                format!("`{path}` has {free} free, and {needed} are needed to unpack beside the live data"),
             );
         }
     }
@@ -138,8 +160,16 @@ pub fn judge(found: &Findings, archive: &Path, manifest: &Manifest, toc: &Toc, f
                 .to_owned(),
         );
     }
+    if found.is_empty && !found.is_running && found.identity.is_some() {
+        let paths: Vec<_> = found.data.iter().map(|directory| directory.path.display().to_string()).collect();
+        verdict.warnings.push(format!(
+            "the node held data when it was last seen, and `{}` is empty now: where its disk is only not mounted, roll \
+             back, mount it and run again",
+            paths.join("`, `")
+        ));
+    }
     match &found.identity {
-        Some(identity) => compare(identity, manifest, archive, force, &mut verdict),
+        Some(identity) => compare(identity, manifest, &archive.path, force, &mut verdict),
         None if found.is_empty => {}
         None => verdict.warnings.push(format!(
             "the node {}: whether the archive is this node's, and of a version that it reads, could not be checked",

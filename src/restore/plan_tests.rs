@@ -23,6 +23,11 @@ fn node() -> NodeIdentity {
     }
 }
 
+fn located() -> Located {
+    let path = PathBuf::from(ARCHIVE);
+    Located { folder: "/backup".into(), real: path.clone(), path }
+}
+
 fn manifest() -> Manifest {
     Manifest {
         format: 1,
@@ -98,17 +103,18 @@ fn found() -> Findings {
 }
 
 fn refusals(found: &Findings, manifest: &Manifest) -> Vec<String> {
-    judge(found, Path::new(ARCHIVE), manifest, &good_toc(), false).refusals
+    judge(found, &located(), manifest, &good_toc(), false).refusals
 }
 
 #[test]
 fn the_nodes_own_archive_is_not_refused() {
-    assert_eq!(judge(&found(), Path::new(ARCHIVE), &manifest(), &good_toc(), false), Verdict::default());
+    assert_eq!(judge(&found(), &located(), &manifest(), &good_toc(), false), Verdict::default());
 }
 
 #[test]
 fn every_refusal_is_told_at_once() {
     let mut found = found();
+    found.directories[2] = directory("hints directory", "/backup");
     found.auto_remove = true;
     found.orchestrator = Some("a Swarm service");
     found.others_on_the_same_paths = vec!["other".to_owned()];
@@ -122,6 +128,7 @@ fn every_refusal_is_told_at_once() {
     assert_eq!(
         refusals(&found, &manifest),
         [
+            "`/backup/t.tgz` lies inside the node's hints directory `/backup`",
             "the container was made with `--rm`: its data would be gone once it stops",
             "the container belongs to a Swarm service, which would start or replace it in the middle",
             "container `other` is running on the same directories; stop it first",
@@ -130,7 +137,7 @@ fn every_refusal_is_told_at_once() {
             "`/srv/data/ks1` is a symlink or a mount of its own, which a restore cannot swap",
             "`/srv/data/system` is a file: a restore is unfinished that `state_dir` does not know; give the `state_dir` of that one",
             "the commit log directory `/srv/data/commitlog` lies inside the data directory `/srv/data`",
-            "`/srv/data` has 1000 bytes free, and 4196 are needed to unpack beside the live data",
+            "`/srv/data` has 1.0 kB (1000 bytes) free, and 4.1 kB (4196 bytes) are needed to unpack beside the live data",
         ]
     );
 }
@@ -150,10 +157,10 @@ fn another_nodes_archive_is_refused_unless_forced_and_another_clusters_always() 
         refusals(&found(), &manifest),
         ["`/backup/t.tgz` is of another node (host_id other, not h); `force: true` makes this node that one"]
     );
-    assert_eq!(judge(&found(), Path::new(ARCHIVE), &manifest, &good_toc(), true), Verdict::default());
+    assert_eq!(judge(&found(), &located(), &manifest, &good_toc(), true), Verdict::default());
 
     manifest.node.cluster_name = "elsewhere".to_owned();
-    let forced = judge(&found(), Path::new(ARCHIVE), &manifest, &good_toc(), true).refusals;
+    let forced = judge(&found(), &located(), &manifest, &good_toc(), true).refusals;
     assert_eq!(
         forced,
         ["`/backup/t.tgz` is of cluster `elsewhere`, the node of `c`: Cassandra would refuse to start"]
@@ -179,7 +186,7 @@ fn a_release_reads_its_own_and_the_major_version_before() {
         let (mut manifest, mut found) = (manifest(), found());
         manifest.node.cassandra_version = archive.to_owned();
         found.identity = Some(NodeIdentity { cassandra_version: node_version.to_owned(), ..node() });
-        let verdict = judge(&found, Path::new(ARCHIVE), &manifest, &good_toc(), false);
+        let verdict = judge(&found, &located(), &manifest, &good_toc(), false);
         verdict.refusals.into_iter().chain(verdict.warnings).collect::<Vec<_>>().join("; ")
     };
     assert_eq!(told("5.0.4", "5.0.5"), "");
@@ -205,7 +212,7 @@ fn a_release_reads_its_own_and_the_major_version_before() {
 #[test]
 fn files_of_a_table_that_the_archives_schema_does_not_know_are_refused() {
     let strange = toc("ks/users-ffffffffffffffffffffffffffffffff/nb-1-big-Data.db");
-    let verdict = judge(&found(), Path::new(ARCHIVE), &manifest(), &strange, true);
+    let verdict = judge(&found(), &located(), &manifest(), &strange, true);
     assert_eq!(
         verdict.refusals,
         [
@@ -218,7 +225,7 @@ fn files_of_a_table_that_the_archives_schema_does_not_know_are_refused() {
 fn an_unknown_node_is_a_warning_and_a_new_one_is_none() {
     let mut unknown = found();
     unknown.identity = None;
-    let told = |found: &Findings| judge(found, Path::new(ARCHIVE), &manifest(), &good_toc(), false);
+    let told = |found: &Findings| judge(found, &located(), &manifest(), &good_toc(), false);
     let warned = |words: &str| Verdict { refusals: Vec::new(), warnings: vec![words.to_owned()] };
     assert_eq!(
         told(&unknown),
@@ -245,7 +252,7 @@ fn another_partitioner_is_refused_even_by_force_and_its_package_makes_no_differe
         let (mut manifest, mut found) = (manifest(), found());
         manifest.node.partitioner = archive.to_owned();
         found.identity = Some(NodeIdentity { partitioner: here.to_owned(), ..node() });
-        judge(&found, Path::new(ARCHIVE), &manifest, &good_toc(), true).refusals
+        judge(&found, &located(), &manifest, &good_toc(), true).refusals
     };
     let murmur = "org.apache.cassandra.dht.Murmur3Partitioner";
     assert_eq!(told(murmur, murmur), [""; 0]);
@@ -305,10 +312,27 @@ fn a_symlink_does_not_hide_that_two_directories_are_one() {
 }
 
 #[test]
+fn a_node_that_lost_all_its_files_is_restored_with_a_warning() {
+    let mut found = found();
+    (found.is_empty, found.is_running) = (true, false);
+    let verdict = judge(&found, &located(), &manifest(), &good_toc(), false);
+    assert_eq!(verdict.refusals, [""; 0]);
+    assert_eq!(
+        verdict.warnings,
+        [
+            "the node held data when it was last seen, and `/srv/data` is empty now: where its disk is only not mounted, \
+             roll back, mount it and run again"
+        ]
+    );
+    found.identity = None;
+    assert_eq!(judge(&found, &located(), &manifest(), &good_toc(), false), Verdict::default());
+}
+
+#[test]
 fn change_data_capture_is_warned_of_and_no_reason_not_to_begin() {
     let mut found = found();
     found.has_cdc = true;
-    let verdict = judge(&found, Path::new(ARCHIVE), &manifest(), &good_toc(), false);
+    let verdict = judge(&found, &located(), &manifest(), &good_toc(), false);
     assert_eq!(verdict.refusals, [""; 0]);
     assert_eq!(
         verdict.warnings,

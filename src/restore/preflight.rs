@@ -15,7 +15,7 @@ use crate::cassandra::nodetool::Nodetool;
 use crate::dir::{Dir, Kind, is_not_found, real_path};
 use crate::docker::{Engine, Facts, RunState};
 use crate::error::{Error, is_login_refused};
-use crate::restore::plan::{DataDirectory, Findings, NodeDirectory, why_unknown};
+use crate::restore::plan::{DataDirectory, Findings, Located, NodeDirectory, why_unknown};
 use crate::state::NodeState;
 
 /// Labels by which orchestrators know their containers.
@@ -71,7 +71,9 @@ async fn ask(node: &Node, access: &NodeAccess) -> Result<NodeIdentity> {
 fn is_silence(error: &anyhow::Error) -> bool {
     match error.downcast_ref() {
         Some(Error::NodetoolFailed { output, .. }) => !is_login_refused(output),
-        Some(Error::EngineFailed { .. }) => true,
+        Some(Error::NodetoolSilent { .. } | Error::NodetoolSenseless { .. } | Error::EngineFailed { .. }) => {
+            true
+        }
         _ => false,
     }
 }
@@ -160,27 +162,24 @@ fn is_empty(place: &Place) -> bool {
 
 /// Opens the archive that is asked for. `latest` is the newest of this node's, as far as the node is known.
 pub async fn open_archive(source: &Source, node: &Node, access: &NodeAccess) -> Result<Archive> {
-    let archive = match source {
-        Source::File(path) => Archive::open(path)?,
-        Source::Tag { backup_dir, tag } => Archive::open(&Store::path_in(backup_dir, tag))?,
+    match source {
+        Source::File(path) => Archive::open(path),
+        Source::Tag { backup_dir, tag } => {
+            Store::open_if_there(backup_dir)?;
+            Archive::open(&Store::path_in(backup_dir, tag))
+        }
         Source::Latest { backup_dir } => {
             let host_id = identity(node, access).await?.map(|identity| identity.host_id);
-            newest(backup_dir, host_id.as_deref(), is_running(node))?
+            newest(backup_dir, host_id.as_deref(), is_running(node))
         }
-    };
-    refuse_inside(archive.path(), node)?;
-    Ok(archive)
+    }
 }
 
-/// An archive inside one of the node's own directories, or a link in there, would be set aside with it.
-fn refuse_inside(archive: &Path, node: &Node) -> Result<()> {
-    let folder = archive.parent().map(real_path).unwrap_or_default();
-    let real = real_path(archive);
-    let around = directories(node)
-        .find(|directory| folder.starts_with(&directory.real) || real.starts_with(&directory.real));
-    let Some(NodeDirectory { name, path, .. }) = around else { return Ok(()) };
-    let words = format!("`{}` lies inside the node's {name} `{}`", archive.display(), path.display());
-    Err(Error::Refused { refusals: vec![words] }.into())
+/// Where the archive lies, to be compared with the node's own directories.
+pub fn locate(archive: &Archive) -> Located {
+    let path = archive.path();
+    let folder = path.parent().map(real_path).unwrap_or_default();
+    Located { path: path.to_owned(), folder, real: real_path(path) }
 }
 
 fn newest(backup_dir: &Path, host_id: Option<&str>, is_running: bool) -> Result<Archive> {

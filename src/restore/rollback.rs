@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use futures_util::FutureExt;
 use serde_json::json;
 
-use super::{MODULE, Restore, now_unix_ms, stand_as_left};
+use super::{MODULE, Restore, now_unix_ms};
 use crate::ansible::request::RestoreRequest;
 use crate::ansible::result::{Diff, Report};
 use crate::cassandra::node::Node;
@@ -52,7 +52,7 @@ pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut 
     if was_touched {
         demand_previous(node, &journal)?;
         if !journal.phase.is_finished() {
-            stand_as_left(&journal, report);
+            report.standing = journal.standing(node);
         }
         Swap::find_mark(node, &[&journal.run_id])?;
     }

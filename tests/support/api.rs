@@ -12,8 +12,16 @@ use super::http::{Request, Response, frame};
 use super::identity::number;
 use super::nodetool::{self, Outcome};
 
+/// The versions of the API that an Engine speaks; one before 1.25 does not tell the oldest.
+#[derive(Debug, Clone, Copy)]
+pub struct Api {
+    pub oldest: Option<&'static str>,
+    pub newest: &'static str,
+}
+
 /// The container and what tests have hung on it.
 pub struct World {
+    pub api: Mutex<Api>,
     container: Mutex<Container>,
     hooks: Mutex<Vec<Hook>>,
 }
@@ -40,7 +48,8 @@ pub enum Answer {
 
 impl World {
     pub fn new(container: Container) -> World {
-        World { container: Mutex::new(container), hooks: Mutex::default() }
+        let api = Mutex::new(Api { oldest: Some("1.12"), newest: "1.41" });
+        World { api, container: Mutex::new(container), hooks: Mutex::default() }
     }
 
     /// The container; a test that panicked with it in hand does not take the others down.
@@ -60,14 +69,14 @@ impl World {
 
     pub fn answer(&self, request: &Request) -> Answer {
         self.container().cassandra.tick();
+        if let Some(refused) = self.refuse_version(request) {
+            return Answer::Response(Response::error(400, refused));
+        }
         let segments = request.segments();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         let response = match (request.method.as_str(), segments.as_slice()) {
             ("GET" | "HEAD", ["_ping"]) => Response::bytes("text/plain", b"OK".to_vec()),
-            ("GET", ["version"]) => Response::json(
-                200,
-                &json!({ "Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12", "Os": "linux", "Arch": "amd64" }),
-            ),
+            ("GET", ["version"]) => Response::json(200, &self.version()),
             ("GET", ["containers", "json"]) => {
                 let container = self.container();
                 let own = container.is_running() || container.run_state == RunState::Restarting;
@@ -108,6 +117,35 @@ impl World {
             _ => Response::error(404, "page not found"),
         };
         Answer::Response(response)
+    }
+
+    fn version(&self) -> Value {
+        let Api { oldest, newest } = *self.api.lock().unwrap();
+        let mut version =
+            json!({ "Version": "20.10.24", "ApiVersion": newest, "Os": "linux", "Arch": "amd64" });
+        if let Some(oldest) = oldest {
+            version["MinAPIVersion"] = json!(oldest);
+        }
+        version
+    }
+
+    fn refuse_version(&self, request: &Request) -> Option<String> {
+        let asked = request.target.strip_prefix("/v")?.split('/').next()?;
+        let number = |version: &str| {
+            let (major, minor) = version.split_once('.')?;
+            Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
+        };
+        let version = number(asked)?;
+        let Api { oldest, newest } = *self.api.lock().unwrap();
+        if let Some(oldest) = oldest.filter(|oldest| number(oldest).is_some_and(|oldest| version < oldest)) {
+            return Some(format!(
+                "client version {asked} is too old. Minimum supported API version is {oldest}, please upgrade your client \
+                 to a newer version"
+            ));
+        }
+        let is_too_new = number(newest).is_some_and(|newest| version > newest);
+        is_too_new
+            .then(|| format!("client version {asked} is too new. Maximum supported API version is {newest}"))
     }
 
     fn is_known(&self, container: &str) -> bool {
@@ -170,6 +208,21 @@ impl World {
 
     pub fn reads_stdin(&self, exec: &str) -> bool {
         self.container().execs.get(exec).is_some_and(|exec| exec.attach_stdin)
+    }
+
+    /// Whether the command of an exec never ends; it counts as called.
+    pub fn hangs(&self, id: &str) -> bool {
+        let Some(exec) = self.container().execs.get(id).cloned() else { return false };
+        if !exec.argv.first().is_some_and(|program| self.is_nodetool(program)) {
+            return false;
+        }
+        let call = nodetool::Call::parse(&exec.argv, "");
+        let settings = &mut self.container().nodetool;
+        let hangs = settings.hanging.iter().any(|pattern| call.line().starts_with(pattern));
+        if hangs {
+            settings.calls.push(call);
+        }
+        hangs
     }
 
     /// Runs the command of an exec to its end; its outputs.

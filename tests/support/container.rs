@@ -262,7 +262,9 @@ impl Found {
             Found::Directory(mode) => {
                 header.set_mode(*mode);
                 header.set_entry_type(tar::EntryType::Directory);
-                archive.append_data(&mut header, format!("{name}/"), std::io::empty()).expect("a tar entry");
+                // The root has no name.
+                let name = if name.is_empty() { "./".to_owned() } else { format!("{name}/") };
+                archive.append_data(&mut header, name, std::io::empty()).expect("a tar entry");
             }
             Found::Symlink(target) => {
                 header.set_entry_type(tar::EntryType::Symlink);

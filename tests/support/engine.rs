@@ -29,6 +29,10 @@ pub enum Fault {
     Abandon,
     /// Nothing is done and nothing answered, until the client gives up.
     Silence,
+    /// Nothing is done; this text is answered, as if all were well.
+    Nonsense(&'static str),
+    /// Nothing is done; what is answered is not HTTP.
+    Babble(&'static str),
     /// It waits at the gate before it is done.
     Hold(Gate),
 }
@@ -192,6 +196,12 @@ impl Shared {
                     stream.write_all(&refusal.to_bytes(&request.method))?;
                     continue;
                 }
+                Some(Fault::Nonsense(text)) => {
+                    let answer = Response::bytes("text/html", text.as_bytes().to_vec());
+                    stream.write_all(&answer.to_bytes(&request.method))?;
+                    continue;
+                }
+                Some(Fault::Babble(text)) => return stream.write_all(text.as_bytes()),
                 Some(Fault::Close) => return Ok(()),
                 Some(Fault::Silence) => return reader.read_to_end(&mut Vec::new()).map(|_| ()),
                 Some(Fault::Hold(gate)) => gate.pass(),
@@ -203,6 +213,10 @@ impl Shared {
                     upgrade(&mut stream)?;
                     if matches!(fault, Some(Fault::Abandon)) {
                         return Ok(());
+                    }
+                    if self.world.hangs(&id) {
+                        // Until the client gives up.
+                        return reader.read_to_end(&mut Vec::new()).map(|_| ());
                     }
                     let input =
                         if self.world.reads_stdin(&id) { read_input(&mut reader)? } else { String::new() };

@@ -9,22 +9,26 @@
 
 mod api;
 mod cassandra;
+mod clock;
 mod container;
 mod data;
 mod engine;
 mod files;
 mod http;
 mod identity;
+mod mounted;
 mod node;
 mod nodetool;
 mod reports;
 mod run;
+mod surroundings;
 mod tables;
 
 pub use cassandra::Start;
 pub use engine::{FakeEngine, Fault, Gate, Logged};
-pub use files::{Dirs, Entry, Tree, tree};
+pub use files::{Dirs, Entry, Tree, tree, tree_with_times};
 pub use identity::Identity;
+pub use mounted::Mounted;
 pub use node::{FakeNode, NodetoolAt};
 pub use nodetool::Call;
 pub use run::{Run, Signal, check_mode};

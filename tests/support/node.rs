@@ -89,6 +89,8 @@ impl FakeNode {
                 jmx_auth: None,
                 peers: Vec::new(),
                 failures: Vec::new(),
+                answers: Vec::new(),
+                hanging: Vec::new(),
                 lost: BTreeSet::new(),
                 calls: Vec::new(),
             },
@@ -287,6 +289,8 @@ impl FakeNode {
         self.engine.heal();
         self.with(|container| {
             container.nodetool.failures.clear();
+            container.nodetool.answers.clear();
+            container.nodetool.hanging.clear();
             container.nodetool.lost.clear();
             container.is_stubborn = false;
             container.cassandra.dies_on_start = false;

@@ -18,6 +18,10 @@ pub struct Settings {
     pub peers: Vec<Peer>,
     /// Commands that fail, by how they begin: exit code and stderr.
     pub failures: Vec<(String, i64, String)>,
+    /// Commands that say something else, by how they begin.
+    pub answers: Vec<(String, String)>,
+    /// Commands that never end, by how they begin.
+    pub hanging: Vec<String>,
     /// Tables that a snapshot leaves out without a word.
     pub lost: BTreeSet<String>,
     pub calls: Vec<Call>,
@@ -134,6 +138,9 @@ pub fn run(container: &mut Container, call: &Call) -> Outcome {
     let failure = settings.failures.iter().find(|(pattern, ..)| call.line().starts_with(pattern));
     if let Some((_, exit_code, stderr)) = failure {
         return failed(*exit_code, "", stderr.clone());
+    }
+    if let Some((_, text)) = settings.answers.iter().find(|(pattern, _)| call.line().starts_with(pattern)) {
+        return said(text.clone());
     }
     match call.command.first().map_or("help", String::as_str) {
         "version" => said(format!("ReleaseVersion: {}\n", node.version)),

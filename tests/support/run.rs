@@ -1,6 +1,7 @@
 //! Runs of the real executable against a fake node.
 
 use std::io::Read;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -41,8 +42,7 @@ impl FakeNode {
     /// Starts a module and leaves it at work.
     pub fn start_module(&self, module: &str, args: Value) -> Run<'_> {
         let requests_before = self.engine.requests().len();
-        let file = self.host().join(format!("args-{}", super::identity::number()));
-        std::fs::write(&file, self.args(module, args).to_string()).expect("an args file");
+        let file = self.args_file(module, args);
         // Known to tests only: examples/fake_node.rs runs no module.
         let executable = option_env!("CARGO_BIN_EXE_cassandra_backup").expect("the executable under test");
         let mut child = Command::new(executable)
@@ -61,6 +61,13 @@ impl FakeNode {
             collect(child.stderr.take().expect("its stderr")),
         ];
         Run { node: self, child, outputs, requests_before }
+    }
+
+    /// The file that Ansible would write.
+    pub(super) fn args_file(&self, module: &str, args: Value) -> PathBuf {
+        let file = self.host().join(format!("args-{}", super::identity::number()));
+        std::fs::write(&file, self.args(module, args).to_string()).expect("an args file");
+        file
     }
 
     fn args(&self, module: &str, given: Value) -> Value {

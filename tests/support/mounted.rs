@@ -28,6 +28,14 @@ impl Mounted {
     }
 }
 
+impl Mounted {
+    /// From now on nothing can be written to it, not even by root.
+    pub fn make_read_only(&self) {
+        let done = Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0).status().unwrap();
+        assert!(done.success(), "`{}` cannot be made read-only", self.0.display());
+    }
+}
+
 impl Drop for Mounted {
     fn drop(&mut self) {
         Command::new("umount").arg("-l").arg(&self.0).status().ok();

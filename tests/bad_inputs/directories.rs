@@ -122,3 +122,20 @@ fn directories_inside_the_commit_log_are_refused_each_of_them() {
         )
     );
 }
+
+#[test]
+fn an_archive_inside_the_node_is_told_with_all_other_reasons() {
+    let node = backed_up(FakeNode::running()).auto_remove();
+    let hints = node.dirs().hints;
+    let inside = hints.join("nightly.tgz");
+    fs::copy(node.archive("nightly"), &inside).unwrap();
+    assert_eq!(
+        reason(&node, json!({"tag": null, "src": inside})),
+        format!(
+            "2 reasons not to begin: `{}` lies inside the node's hints directory `{}`; the container was made with `--rm`: \
+             its data would be gone once it stops",
+            inside.display(),
+            hints.display()
+        )
+    );
+}

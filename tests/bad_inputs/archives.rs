@@ -4,14 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use cassandra_backup::ansible::request::Compression;
 use cassandra_backup::archive::manifest::NAME;
 use cassandra_backup::archive::reader::Archive;
 use cassandra_backup::archive::toc::{Content, Entry, parse_footer};
+use cassandra_backup::archive::writer;
+use cassandra_backup::dir::Dir;
 use cassandra_backup::docker::RunState;
 use serde_json::json;
 
 use super::support::{FakeNode, tree};
-use super::{UNTOUCHED, backed_up, reason, refused, restore};
+use super::{BACKUP, UNTOUCHED, backed_up, reason, refusal, refused, restore};
 
 #[test]
 fn what_is_no_archive_is_told_as_what_it_is() {
@@ -53,7 +56,7 @@ fn what_is_no_archive_is_told_as_what_it_is() {
         )
     );
     fs::create_dir(file("dir.tgz")).unwrap();
-    told(file("dir.tgz"), ("archive_foreign", &format!("{foreign}it is not a regular file. {hint}")));
+    told(file("dir.tgz"), ("archive_foreign", &format!("{foreign}it is a directory. {hint}")));
     fs::write(file("text.tgz"), "no gzip at all, but longer than any footer of an archive would be").unwrap();
     told(file("text.tgz"), ("archive_foreign", &format!("{foreign}it has no table of contents. {hint}")));
     let packed = Command::new("tar")
@@ -214,4 +217,57 @@ fn latest_is_only_taken_where_it_is_known_whose_it_is() {
             node.backup_dir().display()
         )
     );
+}
+
+/// Not even by force: Cassandra would not start on it.
+#[test]
+fn an_archive_of_another_cluster_or_a_newer_cassandra_is_refused() {
+    let lost = backed_up(FakeNode::running());
+    let archive = lost.archive("nightly");
+    let shown = archive.display();
+
+    let other = FakeNode::created().cluster_name("Elsewhere");
+    other.start();
+    assert_eq!(
+        reason(&other, json!({"tag": null, "src": archive, "force": true})),
+        format!(
+            "`{shown}` is of cluster `Test Cluster`, the node of `Elsewhere`: Cassandra would refuse to start"
+        )
+    );
+
+    for (version, why) in [
+        ("4.1.9", "it was made by Cassandra 5.0.5, and this is the older 4.1.9"),
+        ("7.0.0", "Cassandra 5.1 and later keep the cluster's metadata in a log that is not restored yet"),
+    ] {
+        let node = backed_up(FakeNode::running()).version(version);
+        let own = node.archive("nightly");
+        assert_eq!(
+            reason(&node, json!({"force": true})),
+            format!("`{}` cannot be read: {why}", own.display())
+        );
+    }
+}
+
+/// A later version of this module may know what this one does not.
+#[test]
+fn an_archive_of_a_later_format_is_told_and_not_removed() {
+    let node = backed_up(FakeNode::running());
+    let (path, tree) = (node.host().join("later.tgz"), node.host().join("tree"));
+    fs::create_dir_all(tree.join("ks1")).unwrap();
+    let roots = [Dir::open(&tree).unwrap()];
+    let mut manifest = Archive::open(&node.archive("nightly")).unwrap().manifest().clone();
+    (manifest.format, manifest.files, manifest.bytes) = (2, 0, 0);
+    manifest.tables.clear();
+    let out = fs::File::create(&path).unwrap();
+    writer::write(out, &manifest, &roots, &[], Compression::None, &mut |_| {}).unwrap();
+    let failure = format!(
+        "`{}` is not an archive of this module: it was made by a later version (format 2); this one reads format 1",
+        path.display()
+    );
+    let hint = "name an archive that `cassandra_backup` made";
+    let expected =
+        |untouched: &str| ("archive_foreign".to_owned(), format!("{failure}. {untouched}. {hint}"));
+    assert_eq!(refused(&node, json!({"tag": null, "src": path})), expected(UNTOUCHED));
+    let absent = json!({"tag": "later", "state": "absent", "backup_dir": node.host()});
+    assert_eq!(refusal(&node, BACKUP, absent), expected("Nothing was removed"));
 }

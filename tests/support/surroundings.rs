@@ -1,0 +1,45 @@
+//! What is odd about the node's surroundings: its Engine, its mounts, what nodetool says.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::api::Api;
+use super::node::FakeNode;
+
+impl FakeNode {
+    /// The versions of the Engine's API; `None`: an Engine so old that it does not tell the oldest.
+    pub fn speaking(self, oldest: Option<&'static str>, newest: &'static str) -> FakeNode {
+        *self.world.api.lock().unwrap() = Api { oldest, newest };
+        self
+    }
+
+    /// A command that begins so says this, and ends as if all were well.
+    pub fn answering(self, command: &str, text: &str) -> FakeNode {
+        self.with(|container| container.nodetool.answers.push((command.to_owned(), text.to_owned())))
+    }
+
+    /// A command that begins so never ends.
+    pub fn hanging_on(self, command: &str) -> FakeNode {
+        self.with(|container| container.nodetool.hanging.push(command.to_owned()))
+    }
+
+    /// Whether such a command was called and hangs.
+    pub fn hangs(&self) -> bool {
+        let container = self.world.container();
+        let hanging = &container.nodetool.hanging;
+        container
+            .nodetool
+            .calls
+            .iter()
+            .any(|call| hanging.iter().any(|command| call.line().starts_with(command)))
+    }
+
+    /// One more mount of the container: `bind`, `tmpfs`, …
+    pub fn also_mounting(self, kind: &str, source: &Path, inside: &Path) -> FakeNode {
+        let mount = json!({
+            "Type": kind, "Source": source, "Destination": inside, "Mode": "", "RW": true, "Propagation": "",
+        });
+        self.with(|container| container.mounts.push(mount))
+    }
+}
