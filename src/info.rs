@@ -1,5 +1,6 @@
 //! What is there: the archives of a directory, and where a restore of the node stands. Changes nothing.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
@@ -17,6 +18,9 @@ use crate::restore::journal::Journal;
 use crate::state::NodeState;
 use crate::task::blocking;
 
+/// As many archives are told at once: more make a result that Ansible is slow with.
+const MOST: usize = 100;
+
 pub async fn run(request: &InfoRequest, report: &mut Report) -> Result<()> {
     report.standing = "Nothing was changed".to_owned();
     if let Some(container) = &request.container {
@@ -25,12 +29,16 @@ pub async fn run(request: &InfoRequest, report: &mut Report) -> Result<()> {
     }
     report.enter(if request.verify { "verify" } else { "list" });
     let (backup_dir, only, verify) = (request.backup_dir.clone(), request.tag.clone(), request.verify);
-    let backups = blocking(move || list(&backup_dir, only.as_deref(), verify)).await?;
+    let mut backups = blocking(move || list(&backup_dir, only.as_deref(), verify)).await?;
     let unusable = backups.iter().filter(|backup| backup.get("error").is_some()).count();
     let archives = if backups.len() == 1 { "archive" } else { "archives" };
     report.msg = format!("{} {archives} in `{}`", backups.len(), request.backup_dir.display());
     if unusable > 0 {
         report.msg.push_str(&format!(", {unusable} of them unusable"));
+    }
+    if backups.len() > MOST {
+        report.msg.push_str(&format!("; the newest {MOST} are told, `tag` asks for any other"));
+        keep_newest(&mut backups);
     }
     if let Some(running) = report.running.as_ref().filter(|running| !running.is_null()) {
         let of = |key: &str| running[key].as_str().unwrap_or_default().to_owned();
@@ -38,6 +46,16 @@ pub async fn run(request: &InfoRequest, report: &mut Report) -> Result<()> {
     }
     report.backups = Some(backups);
     Ok(())
+}
+
+/// Leaves the order as it is. What cannot be used has no date, and counts as newest: somebody should see to it.
+fn keep_newest(backups: &mut Vec<Value>) {
+    let date = |backup: &Value| backup["created"].as_str().unwrap_or("unknown").to_owned();
+    let mut dates: Vec<(String, usize)> = backups.iter().map(date).zip(0..).collect();
+    dates.sort_unstable();
+    let kept: BTreeSet<usize> = dates.into_iter().rev().take(MOST).map(|(_, index)| index).collect();
+    let mut index = 0..;
+    backups.retain(|_| index.next().is_some_and(|index| kept.contains(&index)));
 }
 
 /// A file that cannot be used is told with its reason: it must not hide the others.

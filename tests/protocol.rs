@@ -81,7 +81,7 @@ fn an_unknown_option_is_told_with_all_that_are_known() {
         "Unsupported parameters for (cassandra_backup) module: bar, foo. Supported parameters include: backup_dir, \
          compression, config_file, container, docker_host, exclude_keyspaces, force, group, jmx_password, \
          jmx_password_file, jmx_port, jmx_username, keep_snapshot, keyspaces, mode, nodetool_flags, nodetool_path, owner, \
-         state, state_dir, stop_timeout, tag, verify, wait_timeout, when_stopped (container_name, name)."
+         rate_limit, state, state_dir, stop_timeout, tag, verify, wait_timeout, when_stopped (container_name, name)."
     );
 }
 
@@ -108,6 +108,17 @@ fn what_is_wrong_with_an_option_is_told_in_ansibles_words() {
             &backup,
             json!({"container": "c", "state": "x"}),
             "value of state must be one of: present, absent, got: x",
+        ),
+        (
+            &backup,
+            json!({"container": "c", "jmx_password_file": "/run/secrets/jmx"}),
+            "missing parameter(s) required by 'jmx_password_file': jmx_username",
+        ),
+        (
+            &backup,
+            json!({"container": "c", "rate_limit": "50 MiB"}),
+            "argument 'rate_limit' is of type str and we were unable to convert to bytes: <class 'str'> cannot be \
+             converted to a Byte value",
         ),
         (
             &backup,
@@ -172,6 +183,10 @@ fn what_ansible_does_not_check_is_told_in_whole_sentences() {
         format!("`container` cannot be the name of a container: /cassandra. {container_hint}")
     );
     assert_eq!(because("jmx_port", json!(70000)), "`jmx_port` must be a port from 1 to 65535, got: 70000");
+    assert_eq!(
+        because("rate_limit", json!("0 MB")),
+        "`rate_limit` must be at least 1 byte per second, got: 0. leave the option out for no limit"
+    );
     assert_eq!(because("stop_timeout", json!(0)), "`stop_timeout` must be from 1 to 604800 seconds, got: 0");
 }
 
@@ -192,8 +207,8 @@ fn ansibles_own_keys_are_no_options() {
 
 #[test]
 fn a_failure_has_its_word_and_the_args_it_was_given() {
-    let result =
-        Run::of("cassandra_backup_info").failure(json!({"tag": "a/b", "verify": "yes", "jmx_password": 17}));
+    let result = Run::of("cassandra_backup_info")
+        .failure(json!({"tag": "a/b", "verify": "yes", "jmx_username": "u", "jmx_password": 17}));
     assert_eq!(result["error"], "bad_option");
     assert_eq!(result["stage"], "options");
     assert_eq!(result["changed"], false);
@@ -204,7 +219,7 @@ fn a_failure_has_its_word_and_the_args_it_was_given() {
         "tag": "a/b",
         "verify": true,
         "docker_host": "unix:///var/run/docker.sock",
-        "jmx_username": null,
+        "jmx_username": "u",
         "jmx_password": "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER",
         "jmx_password_file": null,
         "jmx_port": null,
@@ -255,24 +270,34 @@ fn both_names_of_an_option_are_worth_a_warning() {
 
 #[test]
 fn the_task_names_the_module_and_else_the_file_does() {
-    let module_of = |file: &str, task: Value| {
+    let options_of = |file: &str, task: Value| {
         let message = Run::of(file)
             .message(json!({"_ansible_module_name": task, "container": "c", "zzz": 1, "tag": "t"}));
-        let rest = message.strip_prefix("Unsupported parameters for (").unwrap_or(&message);
-        rest.split_once(')').map_or(rest, |(module, _)| module).to_string()
+        let told = message.strip_prefix("Unsupported parameters for (").unwrap_or(&message);
+        let (name, told) = told.split_once(") module: zzz. Supported parameters include: ").unwrap();
+        let module = match told {
+            told if told.contains("keep_snapshot") => "cassandra_backup",
+            told if told.contains("keep_previous") => "cassandra_restore",
+            _ => "cassandra_backup_info",
+        };
+        (name.to_string(), module)
     };
     for (file, task, module) in [
-        ("x", json!("cassandra_restore"), "cassandra_restore"),
-        ("x", json!("ansible.legacy.cassandra_backup"), "cassandra_backup"),
-        ("x", json!("ns.coll.cassandra_backup_info_x86_64"), "cassandra_backup_info"),
-        ("x", json!("cassandra_restore.aarch64"), "cassandra_restore"),
-        ("AnsiballZ_cassandra_backup_info", json!("cassandra_backup"), "cassandra_backup"),
-        ("AnsiballZ_cassandra_backup_info", json!(null), "cassandra_backup_info"),
-        ("AnsiballZ_cassandra_restore_aarch64", json!("renamed"), "cassandra_restore"),
-        ("cassandra_restore.x86_64", json!(null), "cassandra_restore"),
-        ("cassandra_backup.bin", json!(null), "cassandra_backup"),
+        ("x", "cassandra_restore", "cassandra_restore"),
+        ("x", "ansible.legacy.cassandra_backup", "cassandra_backup"),
+        ("x", "ns.coll.cassandra_backup_info_x86_64", "cassandra_backup_info"),
+        ("x", "cassandra_restore.aarch64", "cassandra_restore"),
+        ("AnsiballZ_cassandra_backup_info", "cassandra_backup", "cassandra_backup"),
+        ("AnsiballZ_cassandra_restore_aarch64", "renamed", "cassandra_restore"),
     ] {
-        assert_eq!(module_of(file, task.clone()), module, "{file} {task}");
+        assert_eq!(options_of(file, json!(task)), (task.to_string(), module), "{file} {task}");
+    }
+    for (file, module) in [
+        ("AnsiballZ_cassandra_backup_info", "cassandra_backup_info"),
+        ("cassandra_restore.x86_64", "cassandra_restore"),
+        ("cassandra_backup.bin", "cassandra_backup"),
+    ] {
+        assert_eq!(options_of(file, json!(null)), (module.to_string(), module), "{file}");
     }
     assert_eq!(
         Run::of("AnsiballZ_other").message(json!({})),

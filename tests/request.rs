@@ -17,7 +17,7 @@ fn environment(name: &str) -> Option<String> {
 }
 
 fn parse(module: Module, args: Value) -> Request {
-    let args = Args::check_with(module, args.as_object().unwrap().clone(), &environment);
+    let args = Args::check_with(module.spec(), args.as_object().unwrap().clone(), &environment);
     Request::parse(module, &args).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -43,7 +43,7 @@ fn restore(args: Value) -> RestoreRequest {
 }
 
 fn refused(module: Module, args: Value) -> String {
-    let args = Args::check_with(module, args.as_object().unwrap().clone(), &|_| None);
+    let args = Args::check_with(module.spec(), args.as_object().unwrap().clone(), &|_| None);
     Request::parse(module, &args).expect_err("it is accepted").to_string()
 }
 
@@ -64,6 +64,7 @@ fn a_backup_needs_a_container_and_nothing_else() {
     assert!(goal.keyspaces.is_empty() && goal.exclude_keyspaces.is_empty());
     assert_eq!((goal.compression, goal.when_stopped), (Compression::Fast, WhenStopped::Start));
     assert_eq!((goal.verify, goal.keep_snapshot, goal.force), (true, false, false));
+    assert_eq!(goal.rate_limit, None);
     assert_eq!((goal.file.owner, goal.file.group, goal.file.mode), (None, None, 0o600));
 }
 
@@ -78,7 +79,7 @@ fn a_backup_without_a_tag_is_named_after_the_time() {
 fn strings_for_everything_do_as_well() {
     let request = backup(json!({
         "container": "c", "name": "nightly", "wait_timeout": "30", "jmx_port": "7199", "nodetool_flags": "--ssl,-Dx=y",
-        "jmx_password": "s3cret", "backup_dir": "~/backup", "jmx_username": "", "docker_host": "/run/docker.sock",
+        "jmx_password": "s3cret", "backup_dir": "~/backup", "jmx_username": "op", "docker_host": "/run/docker.sock",
         "_ansible_check_mode": true, "_ansible_diff": true,
     }));
     assert_eq!(request.tag, "nightly");
@@ -88,14 +89,17 @@ fn strings_for_everything_do_as_well() {
     assert_eq!(request.access.wait_timeout, Duration::from_secs(30));
     assert_eq!(request.access.jmx_port, Some(7199));
     assert_eq!(request.access.nodetool_flags, ["--ssl", "-Dx=y"]);
-    assert_eq!(request.access.jmx_username, None);
+    assert_eq!(request.access.jmx_username.as_deref(), Some("op"));
     assert_eq!(request.access.jmx_password.as_ref().map(Secret::reveal), Some("s3cret"));
     assert!(!format!("{request:?}").contains("s3cret"));
 
-    let goal =
-        present(json!({"container": "c", "keyspaces": "ks1, ks2,", "force": "yes", "compression": "none"}));
+    let goal = present(
+        json!({"container": "c", "keyspaces": "ks1, ks2,", "force": "yes", "compression": "none", "owner": "",
+            "rate_limit": "1.5 MB"}),
+    );
     assert_eq!(goal.keyspaces, ["ks1", "ks2"]);
-    assert_eq!((goal.force, goal.compression), (true, Compression::None));
+    assert_eq!((goal.force, goal.compression, goal.file.owner), (true, Compression::None, None));
+    assert_eq!(goal.rate_limit, Some(3 << 19));
 }
 
 #[test]
@@ -182,7 +186,7 @@ fn a_restore_does_all_of_it_unless_told_otherwise() {
 #[test]
 fn every_choice_of_the_table_has_a_meaning() {
     for module in Module::ALL {
-        for fact in module.facts() {
+        for fact in module.spec().facts {
             for choice in fact.choices {
                 let mut args = json!({"container": "c", "tag": "t"});
                 args[fact.name] = json!(choice);

@@ -1,6 +1,44 @@
-//! Values as Python's AnsibleModule takes them, in its words: users grep for these.
+//! Values of a type, as Python's AnsibleModule takes them, in its words: users grep for these.
 
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value, json};
+
+use super::path;
+use super::python::{repr, text, type_name};
+use super::spec::Kind;
+
+/// Why a value has not the type it should have.
+#[derive(Debug)]
+pub struct Unfit {
+    given: &'static str,
+    wanted: &'static str,
+    why: String,
+}
+
+impl Unfit {
+    pub fn told(&self, what: &str) -> String {
+        let Unfit { given, wanted, why } = self;
+        format!("{what} is of type {given} and we were unable to convert to {wanted}: {why}")
+    }
+}
+
+pub fn to_type(kind: Kind, value: &Value, env: &dyn Fn(&str) -> Option<String>) -> Result<Value, Unfit> {
+    let typed = match kind {
+        Kind::Str => Ok(Value::String(text(value))),
+        Kind::Int => integer(value),
+        Kind::Float => float(value),
+        Kind::Bool => boolean(value).map(Value::Bool),
+        Kind::Bytes => bytes(value),
+        Kind::Path => Ok(Value::String(path::expand(value, env))),
+        Kind::List => list(value),
+        Kind::Dict => dict(value),
+        Kind::Raw => Ok(value.clone()),
+    };
+    typed.map_err(|why| Unfit { given: type_name(value), wanted: kind.name(), why })
+}
+
+fn inconvertible(value: &Value, to: &str) -> String {
+    format!("<class '{}'> cannot be converted to a {to}", type_name(value))
+}
 
 /// A bool from the words and numbers that Ansible knows for it.
 pub fn boolean(value: &Value) -> Result<bool, String> {
@@ -14,7 +52,7 @@ pub fn boolean(value: &Value) -> Result<bool, String> {
         Value::Number(number) if number.as_f64() == Some(1.0) => Some(true),
         Value::Number(number) if number.as_f64() == Some(0.0) => Some(false),
         Value::Number(_) => None,
-        _ => return Err(format!("<class '{}'> cannot be converted to a bool", type_name(value))),
+        _ => return Err(inconvertible(value, "bool")),
     };
     // AnsibleModule lists the words in an order that changes with every run; here they keep one.
     known.ok_or_else(|| {
@@ -26,222 +64,141 @@ pub fn boolean(value: &Value) -> Result<bool, String> {
     })
 }
 
-pub fn integer(value: &Value) -> Result<i64, String> {
+/// A whole number of 64 bits. A bool is one already for Python, and stays what it is.
+fn integer(value: &Value) -> Result<Value, String> {
     let whole = match value {
-        Value::Bool(flag) => Some(i64::from(*flag)),
-        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().and_then(whole)),
-        Value::String(text) => decimal(text),
+        Value::Bool(_) => return Ok(value.clone()),
+        Value::Number(number) => number.as_i64().or_else(|| decimal(&number.to_string())),
+        Value::String(text) => decimal(&text.trim().replace('_', "")),
         _ => None,
     };
-    whole.ok_or_else(|| format!("\"{}\" cannot be converted to an int", repr(value)))
+    whole
+        .map(|whole| json!(whole))
+        .ok_or_else(|| format!("\"{}\" cannot be converted to an int", repr(value)))
 }
 
-/// Python's `Decimal` takes `3.0`, `1e3` and `1_000` for integers too.
+/// Python's `Decimal` takes `3.0` and `1e3` for integers too.
 fn decimal(text: &str) -> Option<i64> {
-    let text = text.trim().replace('_', "");
-    // `inf` and `nan` are floats for Rust, but no numbers here.
-    if text.chars().any(|c| !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')) {
+    let (number, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let (sign, whole) = match whole.strip_prefix(['+', '-']) {
+        Some(digits) => (if whole.starts_with('-') { "-" } else { "" }, digits),
+        None => ("", whole),
+    };
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || !digits.chars().all(|c| c.is_ascii_digit()) {
         return None;
     }
-    text.parse().ok().or_else(|| text.parse().ok().and_then(whole))
+    let significant = digits.trim_end_matches('0');
+    if significant.trim_start_matches('0').is_empty() {
+        return Some(0);
+    }
+    let zeros = (digits.len() - significant.len()) as i64 - fraction.len() as i64;
+    let power = u32::try_from(exponent.parse::<i64>().ok()?.saturating_add(zeros)).ok()?;
+    let significant: i64 = format!("{sign}{significant}").parse().ok()?;
+    significant.checked_mul(10_i64.checked_pow(power)?)
 }
 
-fn whole(float: f64) -> Option<i64> {
-    const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53
-    (float.fract() == 0.0 && float.abs() < EXACT).then_some(float as i64)
+fn float(value: &Value) -> Result<Value, String> {
+    let float = match value {
+        Value::Bool(flag) => Some(f64::from(u8::from(*flag))),
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => python_float(text.trim()),
+        _ => None,
+    };
+    // `inf` and `nan` are floats for Python, but JSON has no number for them.
+    float.and_then(Number::from_f64).map(Value::Number).ok_or_else(|| inconvertible(value, "float"))
+}
+
+/// An underscore may stand between two digits.
+fn python_float(text: &str) -> Option<f64> {
+    let is_digit = |part: Option<char>| part.is_some_and(|c| c.is_ascii_digit());
+    let parts: Vec<&str> = text.split('_').collect();
+    let mut neighbours = parts.windows(2);
+    let between_digits =
+        neighbours.all(|pair| is_digit(pair[0].chars().last()) && is_digit(pair[1].chars().next()));
+    if between_digits { parts.concat().parse().ok() } else { None }
+}
+
+/// `50MB`, `1.5 G`, `512 kilobyte`: powers of 1024, in AnsibleModule's spelling.
+fn bytes(value: &Value) -> Result<Value, String> {
+    let told = || inconvertible(value, "Byte value");
+    let given = text(value);
+    let given = given.trim_end();
+    let unit_at = given.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(given.len());
+    let (number, unit) = given.split_at(unit_at);
+    let is_number = number.ends_with(|c: char| c.is_ascii_digit()) && number.matches('.').count() <= 1;
+    let number: f64 = if is_number { number.parse().map_err(|_| told())? } else { return Err(told()) };
+    let limit = if unit.is_empty() { 1.0 } else { unit_of(unit.trim_start()).ok_or_else(told)? };
+    let bytes = (number * limit).round_ties_even();
+    if bytes < u64::MAX as f64 { Ok(json!(bytes as u64)) } else { Err(told()) }
+}
+
+fn unit_of(unit: &str) -> Option<f64> {
+    const WORDS: [&str; 9] = [
+        // One of them is misspelt there.
+        "byte",
+        "kilobyte",
+        "megabyte",
+        "gigabyte",
+        "terabyte",
+        "petabyte",
+        "exabyte",
+        "zetabyte",
+        "yottabyte",
+    ];
+    let letter = unit.chars().next()?.to_ascii_uppercase();
+    let power = "BKMGTPEZY".find(letter)?;
+    let is_short = unit.len() == 1 || (power > 0 && unit == format!("{letter}B"));
+    let is_word = unit.to_ascii_lowercase() == WORDS[power];
+    (is_short || is_word).then(|| 1024_f64.powi(power as i32))
 }
 
 /// A list, or a comma-separated string; the parts are taken as they are, blanks included.
-pub fn string_list(value: &Value) -> Result<Vec<String>, String> {
+fn list(value: &Value) -> Result<Value, String> {
     match value {
-        Value::Array(items) => Ok(items.iter().map(text).collect()),
-        Value::String(items) => Ok(items.split(',').map(str::to_string).collect()),
-        Value::Number(_) | Value::Bool(_) => Ok(vec![text(value)]),
-        _ => Err(format!("<class '{}'> cannot be converted to a list", type_name(value))),
+        Value::Array(_) => Ok(value.clone()),
+        Value::String(items) => Ok(items.split(',').collect()),
+        Value::Number(_) | Value::Bool(_) => Ok(json!([text(value)])),
+        _ => Err(inconvertible(value, "list")),
     }
 }
 
-/// Python's `str()`; a null is an empty string.
-pub fn text(value: &Value) -> String {
+/// A mapping, or its text: JSON, or `k=v, k2="v 2"`.
+fn dict(value: &Value) -> Result<Value, String> {
     match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => repr(other),
-    }
-}
-
-/// Python's `repr()`.
-fn repr(value: &Value) -> String {
-    let joined = |parts: Vec<String>| parts.join(", ");
-    match value {
-        Value::Null => "None".to_string(),
-        Value::Bool(true) => "True".to_string(),
-        Value::Bool(false) => "False".to_string(),
-        Value::Number(number) => Number::to_string(number),
-        Value::String(text) => quoted(text),
-        Value::Array(items) => format!("[{}]", joined(items.iter().map(repr).collect())),
-        Value::Object(map) => {
-            let pair = |(key, value): (&String, &Value)| format!("{}: {}", quoted(key), repr(value));
-            format!("{{{}}}", joined(map.iter().map(pair).collect()))
+        Value::Object(_) => Ok(value.clone()),
+        Value::String(text) if text.starts_with('{') => serde_json::from_str::<Map<String, Value>>(text)
+            .map(Value::Object)
+            .map_err(|_| "unable to evaluate string as dictionary".to_string()),
+        Value::String(text) if text.contains('=') => {
+            let pair = |field: &String| {
+                field.split_once('=').map(|(key, value)| (key.to_string(), Value::String(value.to_string())))
+            };
+            let pairs: Option<Map<String, Value>> = fields(text).iter().map(pair).collect();
+            pairs.map(Value::Object).ok_or_else(|| {
+                "unable to evaluate string in the \"key=value\" format as dictionary".to_string()
+            })
         }
+        Value::String(_) => Err("dictionary requested, could not parse JSON or key=value".to_string()),
+        _ => Err(inconvertible(value, "dict")),
     }
 }
 
-fn quoted(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    let mut out = String::from(quote);
-    for c in text.chars() {
+/// Divided at commas and blanks that are not quoted and not behind a backslash.
+fn fields(text: &str) -> Vec<String> {
+    let (mut fields, mut field, mut quote) = (Vec::new(), String::new(), None);
+    let mut rest = text.trim().chars();
+    while let Some(c) = rest.next() {
         match c {
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c == quote => out.extend(['\\', c]),
-            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c => out.push(c),
+            '\\' => field.extend(rest.next()),
+            _ if quote == Some(c) => quote = None,
+            '\'' | '"' if quote.is_none() => quote = Some(c),
+            ',' | ' ' if quote.is_none() => fields.push(std::mem::take(&mut field)),
+            _ => field.push(c),
         }
     }
-    out.push(quote);
-    out
-}
-
-/// The name of the value's type in Python.
-pub fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "NoneType",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float",
-        Value::Number(_) => "int",
-        Value::String(_) => "str",
-        Value::Array(_) => "list",
-        Value::Object(_) => "dict",
-    }
-}
-
-/// A path with `$VAR`, `${VAR}` and a leading `~` or `~user` expanded; what is not known stays as it is.
-pub fn path(value: &Value, env: &dyn Fn(&str) -> Option<String>) -> String {
-    let path = expand_variables(&text(value), env);
-    let Some(rest) = path.strip_prefix('~') else { return path };
-    let (user, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let home = if user.is_empty() {
-        env("HOME").or_else(|| home_of(Login::Own))
-    } else {
-        home_of(Login::Name(user))
-    };
-    match home {
-        Some(home) if home.trim_end_matches('/').is_empty() && below.is_empty() => "/".to_string(),
-        Some(home) => format!("{}{below}", home.trim_end_matches('/')),
-        None => path,
-    }
-}
-
-fn expand_variables(path: &str, env: &dyn Fn(&str) -> Option<String>) -> String {
-    let mut out = String::new();
-    let mut rest = path;
-    while let Some((before, after)) = rest.split_once('$') {
-        out.push_str(before);
-        let (name, length) = match after.strip_prefix('{').and_then(|braced| braced.split_once('}')) {
-            Some((name, _)) => (name, name.len() + 2),
-            None => {
-                let end = after.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(after.len());
-                after.split_at_checked(end).map_or(("", 0), |(name, _)| (name, end))
-            }
-        };
-        let (used, next) = after.split_at(length);
-        match env(name) {
-            Some(value) if length > 0 => out.push_str(&value),
-            _ => out.extend(["$", used]),
-        }
-        rest = next;
-    }
-    out.push_str(rest);
-    out
-}
-
-enum Login<'a> {
-    Own,
-    Name(&'a str),
-}
-
-/// Read from the file itself: the C library's look-ups do not work in a static executable.
-fn home_of(login: Login<'_>) -> Option<String> {
-    let own = rustix::process::getuid().as_raw().to_string();
-    let users = std::fs::read_to_string("/etc/passwd").ok()?;
-    users.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        match (&login, fields.as_slice()) {
-            (Login::Own, [_, _, uid, _, _, home, ..]) if *uid == own => Some(home.to_string()),
-            (Login::Name(user), [name, _, _, _, _, home, ..]) if name == user => Some(home.to_string()),
-            _ => None,
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn env(name: &str) -> Option<String> {
-        match name {
-            "HOME" => Some("/home/op".to_string()),
-            "SITE" => Some("west/$HOME".to_string()),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn a_path_is_expanded_as_python_expands_it() {
-        for (given, expanded) in [
-            ("/a/$SITE/b", "/a/west/$HOME/b"),
-            ("/a/${SITE}x", "/a/west/$HOMEx"),
-            ("~/x", "/home/op/x"),
-            ("~", "/home/op"),
-            ("$HOME/x", "/home/op/x"),
-            ("/a/$UNKNOWN/${UNKNOWN}/$/${", "/a/$UNKNOWN/${UNKNOWN}/$/${"),
-            ("~no.such.user/x", "~no.such.user/x"),
-            ("~root", "/root"),
-            ("/a~b", "/a~b"),
-        ] {
-            assert_eq!(path(&json!(given), &env), expanded, "{given}");
-        }
-    }
-
-    #[test]
-    fn integers_are_taken_as_pythons_decimal_takes_them() {
-        for (given, whole) in [
-            (json!(7), 7),
-            (json!(7.0), 7),
-            (json!(" 7 "), 7),
-            (json!("7.0"), 7),
-            (json!("1e3"), 1000),
-            (json!("1_000"), 1000),
-            (json!("-3"), -3),
-            (json!(true), 1),
-        ] {
-            assert_eq!(integer(&given), Ok(whole), "{given}");
-        }
-        for (given, shown) in [
-            (json!("x"), "\"'x'\""),
-            (json!("it's"), "\"\"it's\"\""),
-            (json!(7.5), "\"7.5\""),
-            (json!("inf"), "\"'inf'\""),
-            (json!(""), "\"''\""),
-            (json!(["a", null, {"b": true}]), "\"['a', None, {'b': True}]\""),
-        ] {
-            assert_eq!(integer(&given), Err(format!("{shown} cannot be converted to an int")));
-        }
-    }
-
-    #[test]
-    fn booleans_are_ansibles_words_in_any_case() {
-        for yes in [json!("Yes"), json!(" on "), json!("1"), json!(1), json!(1.0), json!(true), json!("T")] {
-            assert_eq!(boolean(&yes), Ok(true), "{yes}");
-        }
-        for no in [json!("No"), json!("off"), json!("0"), json!(0), json!(false), json!("F")] {
-            assert_eq!(boolean(&no), Ok(false), "{no}");
-        }
-        assert_eq!(boolean(&json!([])), Err("<class 'list'> cannot be converted to a bool".to_string()));
-    }
+    fields.push(field);
+    fields.retain(|field| !field.is_empty());
+    fields
 }

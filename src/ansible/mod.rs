@@ -1,9 +1,14 @@
 //! Ansible's side: args in, one result out. It knows nothing of Docker or Cassandra.
 
 pub mod args;
-pub mod coerce;
+mod bound;
+mod coerce;
 pub mod options;
+mod path;
 pub mod protocol;
+mod python;
 pub mod request;
 pub mod result;
-pub mod values;
+mod rules;
+pub mod spec;
+mod values;

@@ -1,6 +1,7 @@
-//! The option facts of the three modules: the one table behind the checks, the result and the docs in `library/`.
+//! The options of the three modules: the one table behind the checks, the result and the docs in `library/`.
 
-use Kind::{Bool, Int, Path, Raw, Str, StrList};
+use super::spec::{Fact, Kind, Preset, RequiredIf, Spec, fact};
+use Kind::{Bool, Bytes, Int, List, Path, Raw, Str};
 
 /// Which of the three modules this run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,52 +9,6 @@ pub enum Module {
     Backup,
     Restore,
     Info,
-}
-
-/// One option as AnsibleModule's `argument_spec` would have it.
-#[derive(Debug, Clone, Copy)]
-pub struct Fact {
-    pub name: &'static str,
-    pub kind: Kind,
-    pub preset: Preset,
-    /// Empty: any value.
-    pub choices: &'static [&'static str],
-    pub aliases: &'static [&'static str],
-    pub required: bool,
-    pub no_log: bool,
-    /// The environment variable that stands in for an option not given.
-    pub env: Option<&'static str>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Str,
-    Int,
-    Bool,
-    /// A path on this host: `~` and `$VAR` are expanded.
-    Path,
-    StrList,
-    /// Taken as it comes.
-    Raw,
-}
-
-/// The default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Preset {
-    Unset,
-    Str(&'static str),
-    Int(i64),
-    Bool(bool),
-}
-
-/// "If `option` is `value`, `needed` must be given."
-#[derive(Debug, Clone, Copy)]
-pub struct RequiredIf {
-    pub option: &'static str,
-    pub value: &'static str,
-    pub needed: &'static [&'static str],
-    /// One of them is enough.
-    pub any: bool,
 }
 
 impl Module {
@@ -67,36 +22,36 @@ impl Module {
         }
     }
 
-    /// The module's options in the order of the docs, which is also the order of their checks.
-    pub fn facts(self) -> impl Iterator<Item = &'static Fact> {
+    pub fn spec(self) -> Spec {
         let (container, own) = match self {
-            Module::Backup => (&OPTIONAL_CONTAINER, BACKUP),
-            Module::Restore => (&REQUIRED_CONTAINER, RESTORE),
-            Module::Info => (&OPTIONAL_CONTAINER, INFO),
+            Module::Backup => (OPTIONAL_CONTAINER, BACKUP),
+            Module::Restore => (REQUIRED_CONTAINER, RESTORE),
+            Module::Info => (OPTIONAL_CONTAINER, INFO),
         };
-        [container].into_iter().chain(own).chain(COMMON)
-    }
-
-    pub fn mutually_exclusive(self) -> &'static [&'static [&'static str]] {
-        const PASSWORD: &[&str] = &["jmx_password", "jmx_password_file"];
+        let spec = Spec {
+            required_by: PASSWORD_NEEDS_USER,
+            ..Spec::of(self.name(), [&[container], own, COMMON].concat())
+        };
         match self {
-            Module::Backup => &[&["keyspaces", "exclude_keyspaces"], PASSWORD],
-            Module::Restore => &[&["src", "tag"], PASSWORD],
-            Module::Info => &[PASSWORD],
-        }
-    }
-
-    pub fn required_if(self) -> &'static [RequiredIf] {
-        match self {
-            Module::Backup => &[
-                RequiredIf { option: "state", value: "present", needed: &["container"], any: false },
-                RequiredIf { option: "state", value: "absent", needed: &["tag"], any: false },
-            ],
-            Module::Restore => NEEDS_ARCHIVE,
-            Module::Info => &[],
+            Module::Backup => Spec {
+                mutually_exclusive: &[&["keyspaces", "exclude_keyspaces"], PASSWORD],
+                required_if: &[
+                    RequiredIf { option: "state", value: "present", needed: &["container"], any: false },
+                    RequiredIf { option: "state", value: "absent", needed: &["tag"], any: false },
+                ],
+                ..spec
+            },
+            Module::Restore => {
+                Spec { mutually_exclusive: &[&["src", "tag"], PASSWORD], required_if: NEEDS_ARCHIVE, ..spec }
+            }
+            Module::Info => Spec { mutually_exclusive: &[PASSWORD], ..spec },
         }
     }
 }
+
+const PASSWORD: &[&str] = &["jmx_password", "jmx_password_file"];
+const PASSWORD_NEEDS_USER: &[(&str, &[&str])] =
+    &[("jmx_password", &["jmx_username"]), ("jmx_password_file", &["jmx_username"])];
 
 /// All states of a restore but `rolled_back`, which needs no archive.
 const NEEDS_ARCHIVE: &[RequiredIf] =
@@ -106,21 +61,12 @@ const fn needs_archive(value: &'static str) -> RequiredIf {
     RequiredIf { option: "state", value, needed: &["src", "tag"], any: true }
 }
 
-const fn fact(name: &'static str, kind: Kind) -> Fact {
-    Fact {
-        name,
-        kind,
-        preset: Preset::Unset,
-        choices: &[],
-        aliases: &[],
-        required: false,
-        no_log: false,
-        env: None,
-    }
-}
-
 const fn flag(name: &'static str, preset: bool) -> Fact {
     Fact { preset: Preset::Bool(preset), ..fact(name, Bool) }
+}
+
+const fn strings(name: &'static str) -> Fact {
+    Fact { elements: Some(Str), ..fact(name, List) }
 }
 
 const fn choice(name: &'static str, preset: &'static str, choices: &'static [&'static str]) -> Fact {
@@ -143,9 +89,10 @@ const BACKUP: &[Fact] = &[
     Fact { aliases: &["name"], ..fact("tag", Str) },
     BACKUP_DIR,
     choice("state", "present", &["present", "absent"]),
-    fact("keyspaces", StrList),
-    fact("exclude_keyspaces", StrList),
+    strings("keyspaces"),
+    strings("exclude_keyspaces"),
     choice("compression", "fast", &["none", "fast", "best"]),
+    fact("rate_limit", Bytes),
     flag("keep_snapshot", false),
     flag("verify", true),
     choice("when_stopped", "start", &["start", "fail"]),
@@ -180,7 +127,7 @@ const COMMON: &[Fact] = &[
     fact("jmx_port", Int),
     // The next three are paths and flags of the container: nothing of this host is expanded in them.
     fact("nodetool_path", Str),
-    fact("nodetool_flags", StrList),
+    strings("nodetool_flags"),
     fact("config_file", Str),
     path("state_dir", "/var/lib/cassandra_backup"),
     seconds("wait_timeout", 600),

@@ -51,11 +51,13 @@ fn answer_to(
         Ok(module) => module,
         Err(error) => return (compose(&Report::default(), &failure(&error.into()), None), true),
     };
-    let args = Args::check(module, raw);
+    let mut args = Args::check(module.spec(), raw);
     let mut report = Report::default();
     report.stage = "options";
     let done = panic::catch_unwind(AssertUnwindSafe(|| {
         let request = Request::parse(module, &args)?;
+        // One that was read from a file is as secret as one among the args.
+        args.secrets.extend(request.access().jmx_password.clone());
         work(&request, &mut report)
     }));
     report.end_step();

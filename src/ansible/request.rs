@@ -30,9 +30,8 @@ pub struct NodeAccess {
     /// Path of the Engine's Unix socket.
     pub docker_socket: PathBuf,
     pub jmx_username: Option<String>,
+    /// As given, or from the file that was given.
     pub jmx_password: Option<Secret>,
-    /// A file on this host whose first line is the password.
-    pub jmx_password_file: Option<PathBuf>,
     pub jmx_port: Option<u16>,
     pub nodetool_path: Option<String>,
     pub nodetool_flags: Vec<String>,
@@ -68,6 +67,8 @@ pub struct Present {
     pub keyspaces: Vec<String>,
     pub exclude_keyspaces: Vec<String>,
     pub compression: Compression,
+    /// Bytes of data that are read in a second at most.
+    pub rate_limit: Option<u64>,
     pub keep_snapshot: bool,
     pub verify: bool,
     pub when_stopped: WhenStopped,
@@ -193,6 +194,14 @@ impl Request {
             Module::Info => InfoRequest::parse(args).map(Request::Info),
         }
     }
+
+    pub fn access(&self) -> &NodeAccess {
+        match self {
+            Request::Backup(request) => &request.access,
+            Request::Restore(request) => &request.access,
+            Request::Info(request) => &request.access,
+        }
+    }
 }
 
 impl NodeAccess {
@@ -201,8 +210,7 @@ impl NodeAccess {
         Ok(NodeAccess {
             docker_socket: values::docker_socket(args)?,
             jmx_username: given("jmx_username"),
-            jmx_password: given("jmx_password").map(Secret::new),
-            jmx_password_file: values::host_path(args, "jmx_password_file")?,
+            jmx_password: values::jmx_password(args)?,
             jmx_port: values::port(args, "jmx_port")?,
             nodetool_path: given("nodetool_path"),
             nodetool_flags: values::nodetool_flags(args)?,
@@ -240,6 +248,7 @@ impl Present {
             keyspaces: values::keyspaces(args, "keyspaces")?,
             exclude_keyspaces: values::keyspaces(args, "exclude_keyspaces")?,
             compression: word(args, "compression", &[("none", None), ("fast", Fast), ("best", Best)])?,
+            rate_limit: values::rate_limit(args)?,
             keep_snapshot: args.is_on("keep_snapshot"),
             verify: args.is_on("verify"),
             when_stopped: word(args, "when_stopped", &[("start", Start), ("fail", Fail)])?,

@@ -5,10 +5,14 @@ use std::time::Instant;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::args::{Args, HIDDEN};
+use super::args::Args;
+use super::bound::bound;
 use super::request::Secret;
 use crate::error::Told;
 use crate::progress::Progress;
+
+/// What stands for a secret in the result.
+const HIDDEN: &str = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER";
 
 /// The result under construction. Keys are a promise to playbooks: see the sidecars in `library/`.
 #[derive(Debug, Default, Serialize)]
@@ -134,12 +138,16 @@ pub fn compose(report: &Report, outcome: &Outcome, args: Option<&Args>) -> Value
     if !warnings.is_empty() {
         result.insert("warnings".to_string(), json!(warnings));
     }
+    if !args.deprecations.is_empty() {
+        result.insert("deprecations".to_string(), json!(args.deprecations));
+    }
     if args.inject_invocation {
         result.insert("invocation".to_string(), json!({"module_args": args.shown()}));
     }
     let mut result = Value::Object(result);
+    // Before anything is cut: half a secret is a secret too.
     mask(&mut result, &longest_first(&args.secrets));
-    result
+    bound(result)
 }
 
 fn add_failure(result: &mut Map<String, Value>, report: &Report, told: &Told) {
@@ -201,7 +209,7 @@ mod tests {
 
     fn args(json: Value) -> Args {
         let Value::Object(map) = json else { panic!("an object is needed") };
-        Args::check_with(Module::Backup, map, &|_| None)
+        Args::check_with(Module::Backup.spec(), map, &|_| None)
     }
 
     fn failed(message: &str, hint: &'static str) -> Outcome {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::args::Args;
-use super::coerce;
+use super::python;
+use super::request::Secret;
 use crate::error::Error;
 
 fn refused(message: String, hint: &'static str) -> Error {
@@ -24,7 +25,7 @@ pub fn tag_of_now() -> String {
 
 /// The option `tag` where it is given and may name an archive, a snapshot and a file.
 pub fn tag(args: &Args) -> Result<Option<String>, Error> {
-    let Some(tag) = args.raw("tag").map(coerce::text) else { return Ok(None) };
+    let Some(tag) = args.raw("tag").map(python::text) else { return Ok(None) };
     if tag.is_empty() {
         return Err(refused("`tag` is empty".to_string(), "give a name, or leave the option out"));
     }
@@ -51,7 +52,7 @@ pub fn own_tag(args: &Args) -> Result<Option<String>, Error> {
 }
 
 pub fn container(args: &Args) -> Result<Option<String>, Error> {
-    let Some(name) = args.raw("container").map(coerce::text) else { return Ok(None) };
+    let Some(name) = args.raw("container").map(python::text) else { return Ok(None) };
     let hint = "set it to the name or id that `docker ps -a` shows on this host";
     if name.is_empty() {
         return Err(refused("`container` is empty".to_string(), hint));
@@ -127,6 +128,44 @@ pub fn port(args: &Args, option: &str) -> Result<Option<u16>, Error> {
     }
 }
 
+/// The password for JMX: the option's, or the first line of the file.
+pub fn jmx_password(args: &Args) -> Result<Option<Secret>, Error> {
+    let (password, source) = match (args.raw("jmx_password"), host_path(args, "jmx_password_file")?) {
+        (Some(password), _) => (python::text(password), "`jmx_password`".to_string()),
+        (None, Some(file)) => {
+            let source = format!("`jmx_password_file` `{}`", file.display());
+            let text = std::fs::read_to_string(&file).map_err(|error| {
+                let hint = "name a file on this host whose first line is the password";
+                refused(format!("{source} cannot be read: {error}"), hint)
+            })?;
+            (text.lines().next().unwrap_or_default().to_string(), format!("the first line of {source}"))
+        }
+        (None, None) => return Ok(None),
+    };
+    let user = args.text("jmx_username").unwrap_or_default();
+    // nodetool reads words: another blank would end one, and the login be refused as a wrong password.
+    for (word, what) in [(user, "`jmx_username`"), (password.as_str(), source.as_str())] {
+        let hint = "nodetool takes a user and a password of one word each";
+        if word.is_empty() {
+            return Err(refused(format!("{what} is empty"), hint));
+        }
+        if word.contains(char::is_whitespace) {
+            return Err(refused(format!("{what} holds a blank or a line break"), hint));
+        }
+    }
+    Ok(Some(Secret::new(password)))
+}
+
+/// Bytes in a second, where there is a limit.
+pub fn rate_limit(args: &Args) -> Result<Option<u64>, Error> {
+    let limit = args.raw("rate_limit").and_then(Value::as_u64);
+    if limit == Some(0) {
+        let message = "`rate_limit` must be at least 1 byte per second, got: 0".to_string();
+        return Err(refused(message, "leave the option out for no limit"));
+    }
+    Ok(limit)
+}
+
 pub fn seconds(args: &Args, option: &str) -> Result<Duration, Error> {
     let given = args.int(option).unwrap_or_default();
     match u64::try_from(given) {
@@ -179,7 +218,7 @@ pub fn file_mode(args: &Args) -> Result<u32, Error> {
     match mode {
         Some(mode) if is_mode_of_a_file(mode) => Ok(mode),
         _ => Err(refused(
-            format!("`mode` cannot be the mode of an archive: {}", coerce::text(given)),
+            format!("`mode` cannot be the mode of an archive: {}", python::text(given)),
             "write it as quoted octal digits, such as \"0600\" or \"0640\"",
         )),
     }

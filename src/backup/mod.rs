@@ -1,6 +1,7 @@
 //! The verb *backup*: a complete, verified archive of this tag exists, or is gone.
 
 mod draft;
+mod pace;
 mod pack;
 mod refuse;
 

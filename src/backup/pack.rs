@@ -11,6 +11,7 @@ use crate::archive::manifest::{FORMAT, Manifest, NodeIdentity};
 use crate::archive::reader::Archive;
 use crate::archive::store::Draft;
 use crate::archive::writer;
+use crate::backup::pace::Pace;
 use crate::cassandra::completeness::{self, Snapshot};
 use crate::cassandra::data_files::holding_snapshot;
 use crate::cassandra::nodetool::{Nodetool, Tables};
@@ -62,8 +63,12 @@ impl Job<'_> {
         let (compression, progress) = (self.present.compression, report.progress.clone());
         // Each byte is packed, and read back.
         progress.set_total(manifest.bytes * if self.present.verify { 2 } else { 1 });
+        let mut pace = Pace::of(self.present.rate_limit);
         let (manifest, mut draft, written) = blocking(move || {
-            let mut passed = |bytes| progress.add(bytes);
+            let mut passed = |bytes| {
+                progress.add(bytes);
+                pace.keep(bytes);
+            };
             let written =
                 writer::write(draft.file(), &manifest, &roots, &snapshot.members, compression, &mut passed)?;
             Ok((manifest, draft, written))

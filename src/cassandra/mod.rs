@@ -2,7 +2,6 @@
 
 pub mod completeness;
 pub mod config;
-pub mod credentials;
 pub mod data_files;
 pub mod node;
 pub mod nodetool;

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use crate::ansible::request::NodeAccess;
 use crate::archive::manifest::NodeIdentity;
 use crate::cassandra::config::{Config, Directories};
-use crate::cassandra::credentials;
 use crate::cassandra::nodetool::{ANSWER_TIMEOUT, Info, Nodetool};
 use crate::cassandra::place::PathFinder;
 pub use crate::cassandra::place::Place;
@@ -39,7 +38,6 @@ impl Node {
     /// Reads the configuration and works out every directory's host path; proven where the container runs.
     pub async fn look(container: Container, access: &NodeAccess) -> Result<Node> {
         // As wrong later on, when the node is started or its data swapped.
-        credentials::line(access)?;
         let found = container.inspect().await?;
         let java = proc::command_line_with(found.pid, "org.apache.cassandra.service.CassandraDaemon");
         let property = |name: &str| {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::ansible::request::{NodeAccess, Secret};
-use crate::cassandra::credentials;
 use crate::docker::{Container, ExecOutcome};
 use crate::error::Error;
 
@@ -81,7 +80,7 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
         if let Some(port) = access.jmx_port {
             flags.extend(["-p".to_owned(), port.to_string()]);
         }
-        let credentials = credentials::line(access)?;
+        let credentials = credentials(access);
         if let (Some(user), Some(_)) = (&access.jmx_username, &credentials) {
             flags.extend(["-u".to_owned(), user.clone(), "-pwf".to_owned(), "/dev/stdin".to_owned()]);
         }
@@ -214,6 +213,12 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
         Error::NodetoolFailed { container, command, exit_code: outcome.exit_code, output: reason(outcome) }
             .into()
     }
+}
+
+/// The line for `-pwf /dev/stdin`.
+fn credentials(access: &NodeAccess) -> Option<Secret> {
+    let (user, password) = (access.jmx_username.as_ref()?, access.jmx_password.as_ref()?);
+    Some(Secret::new(format!("{user} {}\n", password.reveal())))
 }
 
 /// nodetool's own sentence, without the Java stack trace behind it.

@@ -67,8 +67,8 @@ fn a_password_file_that_cannot_be_read_is_told_before_the_node_is_touched() {
     let file = node.host().join("nothing");
     let (error, msg) = before_touching(&node, json!({"jmx_username": "backup", "jmx_password_file": file}));
     let why = format!(
-        "`jmx_password_file` `{}` cannot be read: No such file or directory (os error 2). {UNTOUCHED}. name a file on this \
-         host whose first line is the password",
+        "`jmx_password_file` `{}` cannot be read: No such file or directory (os error 2). name a file on this host \
+         whose first line is the password",
         file.display()
     );
     assert_eq!((error, msg), ("bad_option".to_owned(), why));

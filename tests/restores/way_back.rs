@@ -1,5 +1,8 @@
 //! What the tests of both ways back have in common.
 
+// Each file in tests/ is a crate of its own and uses a part of this.
+#![allow(dead_code)]
+
 use std::path::PathBuf;
 
 use serde_json::{Value, json};

@@ -212,11 +212,9 @@ impl Cassandra {
 
     /// The directories of a live table: the local system tables lie in the first data directory only.
     pub fn table_dirs(&self, keyspace: &str, table: &str) -> Vec<PathBuf> {
-        let id = self
-            .tables()
-            .into_iter()
-            .find(|known| known.0 == keyspace && known.1 == table)
-            .map(|known| known.2);
+        let own = SYSTEM_TABLES.iter().find(|known| known.0 == keyspace && known.1 == table);
+        let users = || self.schema.get(keyspace)?.tables.get(table).map(|about| about.id.as_str());
+        let id = own.map(|known| known.2).or_else(users);
         let id = id.unwrap_or_else(|| panic!("there is no table {keyspace}.{table}"));
         let is_local = matches!(keyspace, "system" | "system_schema");
         let data = if is_local { &self.dirs.data[..1] } else { &self.dirs.data[..] };
@@ -335,7 +333,7 @@ impl Cassandra {
         exit_code
     }
 
-    fn note(&mut self, line: &str) {
+    pub fn note(&mut self, line: &str) {
         self.log.push_str(line);
         self.log.push('\n');
     }

@@ -33,6 +33,19 @@ impl FakeNode {
         self.with_table(keyspace, table, 0)
     }
 
+    /// Many empty tables, in keyspaces with names as long as they may be: `ks0001_xxx…`.
+    pub fn with_tables(self, keyspaces: usize, tables_in_each: usize) -> FakeNode {
+        self.with(|container| {
+            container.cassandra.alter_schema(|schema| {
+                for keyspace in 0..keyspaces {
+                    let keyspace = format!("ks{keyspace:04}_{}", "x".repeat(41));
+                    (0..tables_in_each)
+                        .for_each(|table| add_table(schema, &keyspace, &format!("table{table:05}")));
+                }
+            });
+        })
+    }
+
     /// A table whose one `Data.db` is this long and takes no space on the disk.
     pub fn with_big_table(self, keyspace: &str, table: &str, bytes: u64) -> FakeNode {
         let node = self.with_table(keyspace, table, 1);

@@ -145,11 +145,16 @@ pub fn upgrade(stream: &mut UnixStream) -> io::Result<()> {
     )
 }
 
+/// Stands for a byte that is no UTF-8 in what a container says.
+pub const NO_UTF8: &str = "\u{f8ff}";
+
 /// A piece of a multiplexed stream: 1 is stdout, 2 is stderr.
-pub fn frame(stream: u8, bytes: &[u8]) -> Vec<u8> {
+pub fn frame(stream: u8, text: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(text);
+    let bytes = text.split(NO_UTF8).map(str::as_bytes).collect::<Vec<_>>().join(&0xff);
     let mut frame = vec![stream, 0, 0, 0];
     frame.extend_from_slice(&u32::try_from(bytes.len()).expect("a small output").to_be_bytes());
-    frame.extend_from_slice(bytes);
+    frame.extend_from_slice(&bytes);
     frame
 }
 

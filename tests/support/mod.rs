@@ -27,6 +27,7 @@ mod tables;
 pub use cassandra::Start;
 pub use engine::{FakeEngine, Fault, Gate, Logged};
 pub use files::{Dirs, Entry, Tree, tree, tree_with_times};
+pub use http::NO_UTF8;
 pub use identity::Identity;
 pub use mounted::Mounted;
 pub use node::{FakeNode, NodetoolAt};

@@ -303,6 +303,11 @@ impl FakeNode {
         self.with(|container| container.nodetool.lost.extend([table.to_owned()]))
     }
 
+    /// A line of the container's log.
+    pub fn logging(self, line: &str) -> FakeNode {
+        self.with(|container| container.cassandra.note(line))
+    }
+
     pub fn dying_on_start(self) -> FakeNode {
         self.with(|container| container.cassandra.dies_on_start = true)
     }

@@ -101,11 +101,10 @@ pub fn table_stats(node: &Cassandra, wanted: &[&str]) -> Option<String> {
     };
     let mut blocks = Vec::new();
     let mut total = 0;
+    let tables = node.tables();
     for (keyspace, _) in keyspaces(node) {
         let mut block = String::new();
-        for (_, table, _) in
-            node.tables().iter().filter(|(of, table, _)| *of == keyspace && is_wanted(of, table))
-        {
+        for (_, table, _) in tables.iter().filter(|(of, table, _)| *of == keyspace && is_wanted(of, table)) {
             let dirs = node.table_dirs(&keyspace, table);
             let sstables: usize = dirs.iter().map(|dir| data_files(dir).len()).sum();
             let bytes = dirs.iter().flat_map(|dir| regular_files(dir));
