@@ -103,5 +103,6 @@ async fn restore_of(request: &InfoRequest, container: &str, report: &mut Report)
         "run_id": journal.run_id,
         "archive": journal.archive.path,
         "begun": humantime::format_rfc3339_seconds(journal.begun).to_string(),
+        "previous_kept": journal.phase.has_previous() && !journal.previous_removed,
     }))
 }

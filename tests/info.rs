@@ -179,6 +179,23 @@ fn a_restore_is_told_with_its_state_and_archive() {
 }
 
 #[test]
+fn a_restore_is_told_with_whether_there_is_a_way_back() {
+    let node = small();
+    nightly(&node);
+    let kept_after = |args: Value| {
+        let result = node.run_module("cassandra_restore", args);
+        assert_eq!(result.get("failed"), None, "{result:#}");
+        info(&node, json!({}))["restore"]["previous_kept"].clone()
+    };
+
+    assert_eq!(kept_after(json!({"tag": "nightly", "state": "staged"})), false);
+    assert_eq!(kept_after(json!({"tag": "nightly", "state": "swapped"})), true);
+    assert_eq!(kept_after(json!({"tag": "nightly"})), true);
+    assert_eq!(kept_after(json!({"state": "rolled_back"})), false);
+    assert_eq!(kept_after(json!({"tag": "nightly", "keep_previous": false})), false);
+}
+
+#[test]
 fn check_mode_makes_no_difference() {
     let node = small();
     nightly(&node);

@@ -100,6 +100,11 @@ impl Phase {
         !self.is_finished() && !matches!(self, Phase::Staging | Phase::Staged)
     }
 
+    /// Whether what was live before lies aside.
+    pub fn has_previous(self) -> bool {
+        matches!(self, Phase::Swapped | Phase::Starting | Phase::Started | Phase::Restored)
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             Phase::Staging => "staging",
