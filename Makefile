@@ -7,7 +7,8 @@ fake_node := $(subst /release/,/debug/examples/,$(dir $(program)))fake_node
 run       := scripts/with-env
 export CARGO_TARGET_DIR := target
 
-.PHONY: help build demo test test-rust lint check-program molecule dist test-dist clean rust python readers docker image
+.PHONY: help build demo test test-rust lint check-program molecule scenario-default scenario-protocol matrix dist \
+	test-dist clean rust python readers docker image
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -36,14 +37,20 @@ check-program: build ## see that the executable is static and has at most 3 MB: 
 	@! readelf --program-headers $(program) | grep -q INTERP || { echo "$(program) is not static"; false; }
 	@size=$$(stat --format %s $(program)); echo "$(program): static, $$size bytes"; test $$size -le 3000000
 
-molecule: build python image ## run the Molecule scenario against a real Cassandra
-	@$(run) molecule test -s default
+# Both at once, for they wait most of the time; what each says comes at its end.
+molecule: build python image $(fake_node) ## run the Molecule scenarios: a real Cassandra, and all ways of Ansible to a module
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target scenario-default scenario-protocol
+scenario-default scenario-protocol:
+	@$(run) molecule test -s $(@:scenario-%=%)
+
+matrix: build python image ## run what depends on Ansible under each version of ansible-core (a quarter of an hour)
+	@$(run) cargo build --locked --bins --examples
+	@scripts/matrix $(subst /release/,/debug/,$(program))
 
 dist: build python ## make the release and the collection, in target/dist
 	@scripts/dist
 
-test-dist: dist rust ## install both as their users do, and use them on a fake node
-	@$(run) cargo build --locked --example fake_node
+test-dist: dist $(fake_node) ## install both as their users do, and use them on a fake node
 	@tests/dist/run $(fake_node)
 
 clean: ## remove all that this project made on this machine
@@ -59,3 +66,7 @@ $(installed): $(program)
 	@install -m 755 $< $@
 $(program): rust
 	@$(run) cargo build --release --locked
+
+# As the tests are built: it is there already where those have run.
+$(fake_node): rust
+	@$(run) cargo build --locked --example fake_node
