@@ -19,13 +19,15 @@ build: $(installed) ## build the static executable and install it as library/cas
 demo: build python image ## back up and restore a real Cassandra, before your eyes
 	@$(run) scripts/demo
 
-test: test-rust lint check-program molecule ## run every test: test-rust, lint, check-program, molecule
+test: test-rust lint check-program molecule test-dist ## run every test: test-rust, lint, check-program, molecule, test-dist
 
 # In Cargo's own test profile, although the release build is there: it would link every test executable with full
 # link-time optimisation, which takes longer (145 s of processor time) than to compile all without it (108 s).
-test-rust: rust python readers ## run the Rust tests, and compare the module's protocol with a real AnsibleModule's
+test-rust: rust python readers ## run the Rust tests, compare the options with a real AnsibleModule's, render the docs
 	@$(run) cargo test --locked
+	@$(run) cargo build --locked --examples
 	@$(run) python tests/differential/run.py $(subst /release/,/debug/,$(program))
+	@$(run) python tests/docs/run.py $(subst /release/,/debug/,$(program))
 
 lint: rust python ## check format, Rust, YAML and Ansible
 	@$(run) cargo fmt --check
