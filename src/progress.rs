@@ -87,14 +87,15 @@ pub struct Progress(Option<Arc<Mutex<Meter>>>);
 struct Meter {
     lock: Lock,
     running: Running,
-    /// When the first bytes of this stage came, and how many there were before.
-    began: Option<(Instant, u64)>,
+    /// When this stage began, and how many bytes had gone by then.
+    began: (Instant, u64),
     written: Instant,
 }
 
 impl Progress {
     pub fn of(running: Running, lock: Lock) -> Progress {
-        let meter = Meter { lock, running, began: None, written: Instant::now() };
+        let now = Instant::now();
+        let meter = Meter { lock, running, began: (now, 0), written: now };
         Progress(Some(Arc::new(Mutex::new(meter))))
     }
 
@@ -106,7 +107,7 @@ impl Progress {
     pub fn enter(&self, stage: &str) {
         self.with(|meter| {
             stage.clone_into(&mut meter.running.stage);
-            meter.began = None;
+            meter.began = (Instant::now(), meter.running.bytes);
             meter.write();
         });
     }
@@ -119,7 +120,6 @@ impl Progress {
     /// So many more bytes went by.
     pub fn add(&self, bytes: u64) {
         self.with(|meter| {
-            meter.began.get_or_insert((Instant::now(), meter.running.bytes));
             meter.running.bytes += bytes;
             if meter.written.elapsed() >= INTERVAL {
                 meter.write();
@@ -137,14 +137,14 @@ impl Progress {
 impl Meter {
     fn write(&mut self) {
         let running = &mut self.running;
-        let rate = self.began.map(|(since, before)| (since.elapsed(), running.bytes - before));
-        let rate = rate.filter(|(elapsed, _)| *elapsed >= SHORTEST);
-        let rate = rate.map(|(elapsed, bytes)| (bytes as f64 / elapsed.as_secs_f64()).round());
+        let (elapsed, bytes) = (self.began.0.elapsed(), running.bytes - self.began.1);
+        let is_known = bytes > 0 && elapsed >= SHORTEST;
+        let rate = is_known.then(|| (bytes as f64 / elapsed.as_secs_f64()).round());
         running.bytes_per_second = rate.map(|rate| rate as u64);
         running.percent = running.total_bytes.map(|total| percent(running.bytes, total));
         let left = running.total_bytes.map(|total| total.saturating_sub(running.bytes) as f64);
         running.seconds_left = match (left, rate) {
-            (Some(left), Some(rate)) if rate > 0.0 => Some((left / rate).ceil() as u64),
+            (Some(left), Some(rate)) if rate >= 1.0 => Some((left / rate).ceil() as u64),
             _ => None,
         };
         // A run does not end because its progress cannot be told.

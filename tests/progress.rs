@@ -66,6 +66,19 @@ fn a_backup_tells_its_stage_and_its_bytes_and_is_not_disturbed() {
 }
 
 #[test]
+fn rate_and_time_left_are_told_while_bytes_go_by() {
+    let node = FakeNode::running().with_big_table("ks1", "big", 6 << 20);
+    let run = node.start_module("cassandra_backup", json!({"tag": "nightly", "rate_limit": "2MB"}));
+    let told = std::iter::repeat_with(|| running(&node)).find(|told| told["seconds_left"].is_u64());
+    let told = told.expect("there is no end before that");
+    assert_eq!((&told["stage"], &told["total_bytes"].is_u64()), (&json!("pack"), &true), "{told:#}");
+    let percent = told["percent"].as_f64().unwrap();
+    assert!(0.0 < percent && percent < 50.0, "{told:#}");
+    assert!((1..=3 << 20).contains(&told["bytes_per_second"].as_u64().unwrap()), "{told:#}");
+    assert_eq!(run.finish()["changed"], true);
+}
+
+#[test]
 fn a_restore_tells_it_too() {
     let node = node();
     let bytes = nightly(&node)["backup"]["bytes"].clone();

@@ -66,8 +66,8 @@ impl Job<'_> {
         let mut pace = Pace::of(self.present.rate_limit);
         let (manifest, mut draft, written) = blocking(move || {
             let mut passed = |bytes| {
-                progress.add(bytes);
                 pace.keep(bytes);
+                progress.add(bytes);
             };
             let written =
                 writer::write(draft.file(), &manifest, &roots, &snapshot.members, compression, &mut passed)?;
