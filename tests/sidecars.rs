@@ -201,11 +201,8 @@ fn every_example_is_a_task_whose_options_are_accepted() {
             serde_yaml_ng::from_str(&sidecar(module).examples).unwrap();
         for options in tasks.iter().filter_map(|task| task.get(module.name())) {
             let mut raw = options.as_object().cloned().unwrap_or_default();
-            for value in
-                raw.values_mut().filter(|value| value.as_str().is_some_and(|text| text.contains("{{")))
-            {
-                *value = Value::from("templated");
-            }
+            let is_template = |value: &&mut Value| value.as_str().is_some_and(|text| text.contains("{{"));
+            raw.values_mut().filter(is_template).for_each(|value| *value = Value::from("word"));
             let args = Args::check_with(module.spec(), raw, &|_| None);
             if let Err(error) = Request::parse(module, &args) {
                 panic!("{options}: {error}");

@@ -3,6 +3,7 @@
 pub mod args;
 mod bound;
 mod coerce;
+mod login;
 pub mod options;
 mod path;
 pub mod protocol;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::args::Args;
 use super::options::Module;
-use super::values;
+use super::{login, values};
 use crate::error::Error;
 
 /// What the playbook asks for.
@@ -210,7 +210,7 @@ impl NodeAccess {
         Ok(NodeAccess {
             docker_socket: values::docker_socket(args)?,
             jmx_username: given("jmx_username"),
-            jmx_password: values::jmx_password(args)?,
+            jmx_password: login::password(args)?,
             jmx_port: values::port(args, "jmx_port")?,
             nodetool_path: given("nodetool_path"),
             nodetool_flags: values::nodetool_flags(args)?,

@@ -7,10 +7,9 @@ use serde_json::Value;
 
 use super::args::Args;
 use super::python;
-use super::request::Secret;
 use crate::error::Error;
 
-fn refused(message: String, hint: &'static str) -> Error {
+pub fn refused(message: String, hint: &'static str) -> Error {
     Error::BadOption { message, hint }
 }
 
@@ -126,34 +125,6 @@ pub fn port(args: &Args, option: &str) -> Result<Option<u16>, Error> {
         Ok(port) if port > 0 => Ok(Some(port)),
         _ => Err(refused(format!("`{option}` must be a port from 1 to 65535, got: {given}"), "")),
     }
-}
-
-/// The password for JMX: the option's, or the first line of the file.
-pub fn jmx_password(args: &Args) -> Result<Option<Secret>, Error> {
-    let (password, source) = match (args.raw("jmx_password"), host_path(args, "jmx_password_file")?) {
-        (Some(password), _) => (python::text(password), "`jmx_password`".to_string()),
-        (None, Some(file)) => {
-            let source = format!("`jmx_password_file` `{}`", file.display());
-            let text = std::fs::read_to_string(&file).map_err(|error| {
-                let hint = "name a file on this host whose first line is the password";
-                refused(format!("{source} cannot be read: {error}"), hint)
-            })?;
-            (text.lines().next().unwrap_or_default().to_string(), format!("the first line of {source}"))
-        }
-        (None, None) => return Ok(None),
-    };
-    let user = args.text("jmx_username").unwrap_or_default();
-    // nodetool reads words: another blank would end one, and the login be refused as a wrong password.
-    for (word, what) in [(user, "`jmx_username`"), (password.as_str(), source.as_str())] {
-        let hint = "nodetool takes a user and a password of one word each";
-        if word.is_empty() {
-            return Err(refused(format!("{what} is empty"), hint));
-        }
-        if word.contains(char::is_whitespace) {
-            return Err(refused(format!("{what} holds a blank or a line break"), hint));
-        }
-    }
-    Ok(Some(Secret::new(password)))
 }
 
 /// Bytes in a second, where there is a limit.

@@ -37,7 +37,6 @@ pub struct Node {
 impl Node {
     /// Reads the configuration and works out every directory's host path; proven where the container runs.
     pub async fn look(container: Container, access: &NodeAccess) -> Result<Node> {
-        // As wrong later on, when the node is started or its data swapped.
         let found = container.inspect().await?;
         let java = proc::command_line_with(found.pid, "org.apache.cassandra.service.CassandraDaemon");
         let property = |name: &str| {

@@ -80,10 +80,11 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
         if let Some(port) = access.jmx_port {
             flags.extend(["-p".to_owned(), port.to_string()]);
         }
-        let credentials = credentials(access);
-        if let (Some(user), Some(_)) = (&access.jmx_username, &credentials) {
+        let login = access.jmx_username.as_ref().zip(access.jmx_password.as_ref());
+        let credentials = login.map(|(user, password)| {
             flags.extend(["-u".to_owned(), user.clone(), "-pwf".to_owned(), "/dev/stdin".to_owned()]);
-        }
+            Secret::new(format!("{user} {}\n", password.reveal()))
+        });
         Ok(Nodetool { container: container.clone(), path, flags, credentials })
     }
 
@@ -213,12 +214,6 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
         Error::NodetoolFailed { container, command, exit_code: outcome.exit_code, output: reason(outcome) }
             .into()
     }
-}
-
-/// The line for `-pwf /dev/stdin`.
-fn credentials(access: &NodeAccess) -> Option<Secret> {
-    let (user, password) = (access.jmx_username.as_ref()?, access.jmx_password.as_ref()?);
-    Some(Secret::new(format!("{user} {}\n", password.reveal())))
 }
 
 /// nodetool's own sentence, without the Java stack trace behind it.

@@ -26,7 +26,10 @@ fn told(node: &FakeNode, module: &str, args: Value, expected: &str) {
 
 /// What the modules need, and one option of them.
 fn with(option: &str, value: &Value) -> Value {
-    let mut args = json!({"tag": "t", "jmx_username": "op"});
+    let mut args = json!({"tag": "t"});
+    if option == "jmx_password_file" {
+        args["jmx_username"] = json!("op");
+    }
     args[option] = value.clone();
     args
 }
@@ -237,21 +240,25 @@ fn a_login_that_nodetool_cannot_read_is_told_before_the_node_is_touched() {
                 json!({"jmx_username": "op", "jmx_password": "s3cret\n"}),
                 "`jmx_password` holds a blank or a line break".to_owned(),
             ),
+            (json!({"jmx_username": "", "jmx_password": "s3cret"}), "`jmx_username` is empty".to_owned()),
             (
                 json!({"jmx_username": "op", "jmx_password_file": path}),
                 format!("the first line of `jmx_password_file` `{shown}` holds a blank or a line break"),
             ),
         ] {
-            for module in [BACKUP, RESTORE] {
+            for (module, _) in MODULES {
                 let mut all = args.clone();
                 all["tag"] = json!("t");
-                let expected = ("bad_option".to_owned(), format!("{failure}. {hint}"));
-                assert_eq!(refusal(&node, module, all), expected);
+                told(&node, module, all, &format!("{failure}. {hint}"));
             }
         }
         file(&node, "\nsecret\n");
         let args = json!({"jmx_username": "op", "jmx_password_file": path});
-        let expected = format!("the first line of `jmx_password_file` `{shown}` is empty. {hint}");
-        assert_eq!(refusal(&node, BACKUP, args), ("bad_option".to_owned(), expected));
+        told(
+            &node,
+            BACKUP,
+            args,
+            &format!("the first line of `jmx_password_file` `{shown}` is empty. {hint}"),
+        );
     }
 }

@@ -79,7 +79,7 @@ MODULES = [
     (B, {"container": "c", "jmx_password": "s3cret"}),
     (B, {"container": "c", "jmx_password_file": "/y"}),
     (B, {"container": "c", "jmx_password": ""}),
-    (B, {"container": "c", "jmx_password": "s3cret", "jmx_username": "s3cret user"}),
+    (B, {"container": "c", "jmx_password": "s3cret", "jmx_username": "s3cret-user"}),
     (B, {"container": "c", "jmx_password": "s3cret", "_ansible_no_log": True, "_ansible_verbosity": 5}),
     (B, {"container": "c", "foo": 1, "_ansible_module_name": "some.where.cassandra_backup"}),
     (R, {"container": "c", "foo": 1, "_ansible_module_name": "ansible.legacy.cassandra_restore"}),
