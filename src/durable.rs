@@ -91,7 +91,7 @@ impl Lock {
             }
         }
         let lock = Lock { file };
-        lock.file.set_len(0).and_then(|()| lock.tell(holder)).with_context(context)?;
+        lock.tell(holder).with_context(context)?;
         Ok(Ok(lock))
     }
 
@@ -114,9 +114,10 @@ impl Lock {
         }
     }
 
-    /// Writes over what was told before, from the begin.
+    /// Writes over what was told before. Who looks meanwhile may see the end of that behind it.
     pub fn tell(&self, content: &[u8]) -> std::io::Result<()> {
-        self.file.write_all_at(content, 0)
+        self.file.write_all_at(content, 0)?;
+        self.file.set_len(content.len() as u64)
     }
 }
 

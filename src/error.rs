@@ -174,7 +174,9 @@ impl Error {
                 "is Docker running on this host? set `docker_host` to its Unix socket"
             }
             EnginePermission { .. } => "run the task with `become: true`, or as a user of the group `docker`",
-            EngineApi { .. } => "update Docker on this host: 1.12 is the oldest that works",
+            EngineApi { .. } => {
+                "update the older of the two, Docker on this host (1.12 is the oldest that works) or this module"
+            }
             EngineFailed { .. } => "see the Docker Engine's log, then run again",
             ContainerAbsent { .. } => {
                 "see `docker ps -a` on this host, and set `container` to the node's name"

@@ -11,8 +11,6 @@ use crate::durable::Lock;
 
 /// So often at most is it written while bytes go by.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// The length of every record: a shorter one would leave the end of a longer one behind it.
-const LENGTH: usize = 1024;
 /// Nobody's clock or disk tells a rate sooner.
 const SHORTEST: Duration = Duration::from_millis(200);
 
@@ -55,10 +53,7 @@ impl Running {
     }
 
     pub fn record(&self) -> Vec<u8> {
-        let mut record = serde_json::to_vec(self).unwrap_or_default();
-        record.resize(record.len().max(LENGTH - 1), b' ');
-        record.push(b'\n');
-        record
+        serde_json::to_vec(self).unwrap_or_default()
     }
 
     /// `None` where another version wrote it, or it was read while it was written.
@@ -75,7 +70,11 @@ impl fmt::Display for Running {
             f,
             "`{module}` of `{tag}` on container `{container}`, process {pid} since {since}, now at `{stage}`"
         )?;
-        self.percent.map_or(Ok(()), |percent| write!(f, " ({percent} %)"))
+        match (self.percent, self.bytes_per_second) {
+            (Some(percent), Some(_)) => write!(f, " ({percent} %)"),
+            // No bytes go by at this stage.
+            _ => Ok(()),
+        }
     }
 }
 
@@ -205,7 +204,7 @@ mod tests {
         assert_eq!(
             seen.to_string(),
             format!(
-                "`cassandra_backup` of `nightly` on container `node`, process {} since {}, now at `publish` (100 %)",
+                "`cassandra_backup` of `nightly` on container `node`, process {} since {}, now at `publish`",
                 std::process::id(),
                 seen.since
             )

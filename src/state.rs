@@ -47,7 +47,7 @@ pub struct Remembered {
 
 fn busy(held: &[u8]) -> Error {
     let holder = Running::read(held).map(|running| running.to_string());
-    Error::Busy { holder: holder.unwrap_or_else(|| String::from_utf8_lossy(held).trim().to_owned()) }
+    Error::Busy { holder: holder.unwrap_or_else(|| "it does not say which".to_owned()) }
 }
 
 fn folder(node: &Node) -> String {

@@ -330,7 +330,7 @@ fn a_snapshot_that_still_runs_in_the_container_is_waited_for() {
     let result = backup(&node, json!({"tag": "nightly", "wait_timeout": 1}));
 
     let message = format!(
-        "another run is at work on this node: `nodetool snapshot -t somebodys` is running in container `node`. {RUNNING}. \
+        "another run is at work on this node: a `nodetool snapshot` is running in container `node`. {RUNNING}. \
          wait until it has ended, then run again"
     );
     assert_eq!(told(&result), ("busy", message.as_str()));
@@ -346,7 +346,7 @@ fn a_snapshot_whose_connection_is_lost_is_not_forgotten() {
 
     let message = format!(
         "the Docker Engine failed to run `nodetool snapshot -t nightly` in container `node`: the connection was lost while it \
-         ran; and then: another run is at work on this node: `/usr/local/bin/nodetool snapshot -t nightly` is running in container `node`. \
+         ran; and then: another run is at work on this node: a `nodetool snapshot` is running in container `node`. \
          {RUNNING}. see the Docker Engine's log, then run again"
     );
     assert_eq!(told(&result), ("engine_failed", message.as_str()));

@@ -196,6 +196,20 @@ fn a_restore_is_told_with_whether_there_is_a_way_back() {
 }
 
 #[test]
+fn a_restore_that_was_killed_in_the_middle_has_a_way_back() {
+    let node = small();
+    nightly(&node);
+    let stop = node.engine.hold("POST /containers/node/stop");
+    let run = node.start_module("cassandra_restore", json!({"tag": "nightly"}));
+    stop.wait_until_reached();
+    run.kill();
+    stop.open();
+
+    let told = info(&node, json!({}))["restore"].clone();
+    assert_eq!((&told["state"], &told["previous_kept"]), (&json!("setting_aside"), &json!(true)));
+}
+
+#[test]
 fn check_mode_makes_no_difference() {
     let node = small();
     nightly(&node);

@@ -328,9 +328,8 @@ fn a_disk_that_was_not_mounted_after_a_reboot_is_noticed_before_cassandra_starts
             node.dirs().data[0].display()
         );
         let left = node.run_state().word();
-        let standing = format!(
-            "No data is lost; the node is as an earlier run left it: `{reached}`, container `node` is {left}"
-        );
+        let standing =
+            format!("The node is as an earlier run left it: `{reached}`, container `node` is {left}");
         assert_eq!(
             (&result["failed"], &result["msg"]),
             (&json!(true), &json!(format!("{missing} {standing}")))

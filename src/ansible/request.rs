@@ -205,12 +205,12 @@ impl Request {
 }
 
 impl NodeAccess {
-    fn parse(args: &Args) -> Result<NodeAccess, Error> {
+    fn parse(args: &Args, asks_nodetool: bool) -> Result<NodeAccess, Error> {
         let given = |option| args.text(option).map(str::to_string);
         Ok(NodeAccess {
             docker_socket: values::docker_socket(args)?,
             jmx_username: given("jmx_username"),
-            jmx_password: login::password(args)?,
+            jmx_password: login::password(args, asks_nodetool)?,
             jmx_port: values::port(args, "jmx_port")?,
             nodetool_path: given("nodetool_path"),
             nodetool_flags: values::nodetool_flags(args)?,
@@ -231,7 +231,7 @@ impl BackupRequest {
         };
         Ok(BackupRequest {
             mode: args.mode,
-            access: NodeAccess::parse(args)?,
+            access: NodeAccess::parse(args, matches!(goal, BackupGoal::Present(_)))?,
             goal,
             backup_dir: values::needed_host_path(args, "backup_dir")?,
             tag: values::own_tag(args)?.unwrap_or_else(values::tag_of_now),
@@ -273,12 +273,13 @@ impl RestoreRequest {
         ];
         const REPAIRS: &[(&str, Repair)] =
             &[("auto", Repair::Auto), ("full", Repair::Full), ("none", Repair::None)];
+        let state = word(args, "state", STATES)?;
         Ok(RestoreRequest {
             mode: args.mode,
             container: needed("container", values::container(args)?)?,
-            access: NodeAccess::parse(args)?,
+            access: NodeAccess::parse(args, state != RestoreState::RolledBack)?,
             source: Source::parse(args)?,
-            state: word(args, "state", STATES)?,
+            state,
             repair: word(args, "repair", REPAIRS)?,
             start: word(args, "start", &[("auto", Start::Auto), ("as_found", Start::AsFound)])?,
             keep_previous: args.is_on("keep_previous"),
@@ -304,7 +305,7 @@ impl InfoRequest {
         Ok(InfoRequest {
             mode: args.mode,
             container: values::container(args)?,
-            access: NodeAccess::parse(args)?,
+            access: NodeAccess::parse(args, false)?,
             backup_dir: values::needed_host_path(args, "backup_dir")?,
             tag: values::own_tag(args)?,
             verify: args.is_on("verify"),

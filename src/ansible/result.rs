@@ -147,12 +147,20 @@ pub fn compose(report: &Report, outcome: &Outcome, args: Option<&Args>) -> Value
     let mut result = Value::Object(result);
     // Before anything is cut: half a secret is a secret too.
     mask(&mut result, &longest_first(&args.secrets));
+    // Words of our own, which playbooks ask for: a secret that is one of them by chance would break them.
+    if let (Outcome::Failed(told), Value::Object(result)) = (outcome, &mut result) {
+        add_words(result, report, told);
+    }
     bound(result)
 }
 
 fn add_failure(result: &mut Map<String, Value>, report: &Report, told: &Told) {
     result.insert("failed".to_string(), json!(true));
     result.insert("msg".to_string(), json!(one_text([&told.message, &report.standing, told.hint])));
+    add_words(result, report, told);
+}
+
+fn add_words(result: &mut Map<String, Value>, report: &Report, told: &Told) {
     result.insert("error".to_string(), json!(told.word));
     if !told.hint.is_empty() {
         result.insert("hint".to_string(), json!(told.hint));

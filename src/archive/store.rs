@@ -1,7 +1,7 @@
 //! backup_dir: a draft becomes a backup by one rename.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,7 +48,12 @@ impl Store {
 
     /// The directory itself, or the one that it would be made in.
     pub fn existing_part(path: &Path) -> Result<Dir> {
-        let existing = path.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok());
+        // What may not be looked at is not taken for nothing.
+        let is_nothing =
+            |error: &std::io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+        let existing = path
+            .ancestors()
+            .find(|ancestor| ancestor.symlink_metadata().map_or_else(|error| !is_nothing(&error), |_| true));
         let existing = existing.unwrap_or(Path::new("/"));
         Dir::open(existing).map_err(|error| {
             let which = if existing == path { "it".to_owned() } else { format!("`{}`", existing.display()) };
@@ -79,7 +84,7 @@ impl Store {
             return Err(Error::ArchiveForeign { path: path.to_owned(), what }.into());
         }
         match Archive::open(path) {
-            Err(error) if matches!(error.downcast_ref(), Some(Error::ArchiveForeign { .. })) => Err(error),
+            Err(error) if !matches!(error.downcast_ref(), Some(Error::ArchiveDamaged { .. })) => Err(error),
             _ => Ok(()),
         }
     }
@@ -101,11 +106,6 @@ impl Store {
 
     pub fn path_of(&self, tag: &str) -> PathBuf {
         self.dir.path_of(&archive_name(tag))
-    }
-
-    /// Bytes that can still be written here.
-    pub fn free_space(&self) -> Result<u64> {
-        self.dir.free_space()
     }
 
     /// Begins an archive of this tag; what a killed run left of one is removed.
@@ -145,20 +145,13 @@ impl Store {
         write_checksum(&self.dir, tag, sha256, ownership)
     }
 
-    /// Removes an archive and all that belongs to it; false where nothing was there.
+    /// Removes an archive and all that belongs to it; nothing there is fine.
     ///
     /// The checksum goes first: killed in between, an archive without one is left, which is whole and is
     /// found again by its name. The other way round a checksum would stay that no run looks for.
-    pub fn remove(&self, tag: &str) -> Result<bool> {
+    pub fn remove(&self, tag: &str) -> Result<()> {
         let names = [draft_name(tag), checksum_name(tag), archive_name(tag)];
-        let mut removed = false;
-        for name in &names {
-            if self.dir.stat(name)?.is_some() {
-                durable::remove(&self.dir, name)?;
-                removed = true;
-            }
-        }
-        Ok(removed)
+        names.iter().try_for_each(|name| durable::remove(&self.dir, name))
     }
 
     /// All tags with an archive under its final name, sorted.

@@ -59,5 +59,6 @@ pub(super) fn remove_left_over(backup_dir: &Path, tag: &str) -> Result<()> {
 fn is_being_made(archive: &Path) -> bool {
     let mut draft = archive.as_os_str().to_owned();
     draft.push(".partial");
-    File::open(draft).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    // Shared: a network filesystem gives no other to who only reads.
+    File::open(draft).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }

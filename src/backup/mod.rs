@@ -6,9 +6,10 @@ mod pack;
 mod refuse;
 
 use std::cell::Cell;
+use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::ansible::request::{BackupGoal, BackupRequest, Present};
@@ -333,16 +334,25 @@ fn made_at(path: &Path) -> String {
     )
 }
 
+/// Whether anything has this name; what may not be looked at is not taken for nothing.
+fn is_taken(path: &Path) -> Result<bool> {
+    match path.symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot look at `{}`", path.display())),
+    }
+}
+
 fn absent(request: &BackupRequest, report: &mut Report) -> Result<()> {
     report.enter("remove");
     report.standing = "Nothing was removed".to_owned();
     let path = Store::path_in(&request.backup_dir, &request.tag);
-    let is_there = Store::open_if_there(&request.backup_dir)?.is_some() && path.symlink_metadata().is_ok();
+    let is_there = Store::open_if_there(&request.backup_dir)?.is_some() && is_taken(&path)?;
     if is_there {
         Store::refuse_foreign(&path)?;
         Store::refuse_unwritable(&request.backup_dir)?;
+        draft::refuse_taken(&path)?;
     }
-    report.changed = is_there;
     report.diff = Some(Diff {
         of: path.display().to_string(),
         before: json!({"state": if is_there { "present" } else { "absent" }}),
@@ -354,7 +364,9 @@ fn absent(request: &BackupRequest, report: &mut Report) -> Result<()> {
         (true, false) => format!("`{}` was removed", path.display()),
     };
     if is_there && !request.mode.check {
+        report.standing = "What belongs to it may be gone already: run again".to_owned();
         Store::open(&request.backup_dir)?.remove(&request.tag)?;
     }
+    report.changed = is_there;
     Ok(())
 }

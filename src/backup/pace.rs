@@ -8,6 +8,8 @@ use crate::interrupt;
 /// A signal is not kept waiting longer.
 const NAP: Duration = Duration::from_millis(200);
 
+const LATE: Duration = Duration::from_secs(1);
+
 /// How much was read since when.
 pub(super) struct Pace {
     limit: Option<u64>,
@@ -26,6 +28,11 @@ impl Pace {
         let Some(limit) = self.limit else { return };
         self.bytes += bytes;
         let due = Duration::try_from_secs_f64(self.bytes as f64 / limit as f64).unwrap_or(Duration::MAX);
+        // What a disk that stood still has cost is not made up for.
+        let late = self.begun.elapsed().saturating_sub(due);
+        if late > LATE {
+            self.begun += late;
+        }
         while interrupt::check().is_ok() {
             match due.saturating_sub(self.begun.elapsed()) {
                 Duration::ZERO => break,

@@ -93,9 +93,11 @@ impl Job<'_> {
     pub(super) async fn wait_for_snapshots(&self) -> Result<()> {
         let deadline = Instant::now() + self.request.access.wait_timeout;
         let is_one = |command: &String| command.contains("nodetool") && command.contains("snapshot");
-        while let Some(command) = self.node.container.running_commands().await?.into_iter().find(is_one) {
+        while self.node.container.running_commands().await?.iter().any(is_one) {
             if Instant::now() > deadline {
-                let holder = format!("`{command}` is running in container `{}`", self.node.container.name);
+                // Not its arguments: somebody's password may be among them.
+                let holder =
+                    format!("a `nodetool snapshot` is running in container `{}`", self.node.container.name);
                 return Err(Error::Busy { holder }.into());
             }
             tokio::time::sleep(Duration::from_millis(200)).await;

@@ -100,9 +100,9 @@ impl Phase {
         !self.is_finished() && !matches!(self, Phase::Staging | Phase::Staged)
     }
 
-    /// Whether what was live before lies aside.
+    /// Whether what was live before lies aside, or a part of it.
     pub fn has_previous(self) -> bool {
-        matches!(self, Phase::Swapped | Phase::Starting | Phase::Started | Phase::Restored)
+        self.touches_the_node() || self == Phase::Restored
     }
 
     pub fn word(self) -> &'static str {
@@ -137,10 +137,17 @@ impl Journal {
 
     /// How things stand for a run that this restore keeps from its work.
     pub fn standing(&self, node: &Node) -> String {
+        format!("No data is lost; the node is {}", self.as_left(node))
+    }
+
+    /// How the node is found, where nobody knows yet whether its data is there.
+    pub fn left(&self, node: &Node) -> String {
+        format!("The node is {}", self.as_left(node))
+    }
+
+    fn as_left(&self, node: &Node) -> String {
         let (phase, name, state) = (self.phase.word(), &node.container.name, node.found.run_state.word());
-        format!(
-            "No data is lost; the node is as an earlier run left it: `{phase}`, container `{name}` is {state}"
-        )
+        format!("as an earlier run left it: `{phase}`, container `{name}` is {state}")
     }
 
     pub fn unfinished(&self) -> Error {

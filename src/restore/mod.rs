@@ -92,9 +92,10 @@ async fn forward(
             return Err(Error::Refused { refusals: verdict.refusals }.into());
         }
     } else if let Some(journal) = &journal {
-        report.standing = journal.standing(node);
+        report.standing = journal.left(node);
         // After a reboot its disk may not be mounted: Cassandra would make itself a new node there.
         Swap::find_mark(node, &[&journal.run_id])?;
+        report.standing = journal.standing(node);
     }
     tell_plan(request, node, &archive, from, report);
     if request.mode.check {
@@ -105,7 +106,10 @@ async fn forward(
     report.progress = state.progress();
     // Under the lock now: another run may have ended since the first look.
     let journal = Journal::read(&state)?;
-    let journal = match (reached(journal.as_ref(), &archive)?, journal) {
+    let now = reached(journal.as_ref(), &archive).inspect_err(|_| {
+        report.standing = journal.as_ref().map_or_else(String::new, |journal| journal.standing(node));
+    })?;
+    let journal = match (now, journal) {
         (now, _) if now != from => {
             return Err(Error::Busy { holder: "a run that has ended just now".to_owned() }.into());
         }

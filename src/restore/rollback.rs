@@ -51,10 +51,14 @@ pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut 
     let was_touched = (Phase::SettingAside..Phase::RolledBack).contains(&journal.phase);
     if was_touched {
         demand_previous(node, &journal)?;
-        if !journal.phase.is_finished() {
-            report.standing = journal.standing(node);
+        let is_unfinished = !journal.phase.is_finished();
+        if is_unfinished {
+            report.standing = journal.left(node);
         }
         Swap::find_mark(node, &[&journal.run_id])?;
+        if is_unfinished {
+            report.standing = journal.standing(node);
+        }
     }
     report.changed = true;
     report.msg = match journal.phase {
@@ -98,7 +102,10 @@ fn tell_way_back(journal: &Journal, node: &Node, report: &mut Report) {
     let (run_state, found) = (node.found.run_state, journal.found.run_state);
     let (data, left) = match journal.phase {
         Phase::Staging | Phase::Staged | Phase::RolledBack => ("live".to_owned(), run_state),
-        _ => (format!("of {}", journal.archive.path.display()), found),
+        Phase::Swapped | Phase::Starting | Phase::Started | Phase::Restored => {
+            (format!("of {}", journal.archive.path.display()), found)
+        }
+        _ => ("set aside in part".to_owned(), found),
     };
     report.diff = Some(Diff {
         of: format!("container {}", node.container.name),

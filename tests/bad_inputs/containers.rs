@@ -193,7 +193,7 @@ fn a_node_that_another_run_works_on_is_left_to_it() {
         let (pid, since) = (&running["pid"], running["since"].as_str().unwrap());
         let told = format!(
             "another run is at work on this node: `cassandra_restore` of `nightly` on container `node`, process {pid} since \
-             {since}, now at `stop` (100 %). {untouched}. wait until it has ended, then run again"
+             {since}, now at `stop`. {untouched}. wait until it has ended, then run again"
         );
         assert_eq!(busy["msg"], told);
         assert_eq!(busy["error"], "busy");

@@ -78,7 +78,8 @@ fn an_engine_whose_api_is_another_one_is_told() {
             "the Docker Engine at `{}` cannot be used: it speaks the API {theirs} and this module 1.24 to 1.44",
             node.engine.socket().display()
         );
-        let hint = "update Docker on this host: 1.12 is the oldest that works";
+        let hint =
+            "update the older of the two, Docker on this host (1.12 is the oldest that works) or this module";
         all_refuse(&node, json!({}), "engine_api", &failure, hint);
     }
 }

@@ -256,3 +256,20 @@ fn a_signal_ends_the_waiting_for_a_nodetool_that_hangs() {
     assert_eq!(told(&result), ("interrupted", message.as_str()));
     assert_eq!(node.run_state(), RunState::Exited);
 }
+
+/// A node behind its blocker waits for a roll-back, not for a password.
+#[test]
+fn a_password_file_that_is_gone_keeps_nobody_from_a_roll_back_a_removal_or_a_look() {
+    let node = backed_up(FakeNode::running());
+    assert_eq!(restore(&node, json!({"state": "swapped"}))["changed"], true);
+    let lost = json!({"jmx_username": "op", "jmx_password_file": node.host().join("nothing")});
+    let with = |more: Value| {
+        let mut args = lost.clone();
+        more.as_object().unwrap().iter().for_each(|(name, value)| args[name] = value.clone());
+        args
+    };
+    assert_eq!(restore(&node, with(json!({"tag": null, "state": "rolled_back"})))["rolled_back"], true);
+    assert_eq!(node.run_module("cassandra_backup_info", lost.clone()).get("failed"), None);
+    let gone = node.run_module("cassandra_backup", with(json!({"tag": "nightly", "state": "absent"})));
+    assert_eq!(gone["changed"], true);
+}
