@@ -203,9 +203,9 @@ fn a_restore_that_was_killed_in_the_middle_has_a_way_back() {
     let run = node.start_module("cassandra_restore", json!({"tag": "nightly"}));
     stop.wait_until_reached();
     run.kill();
-    stop.open();
 
     let told = info(&node, json!({}))["restore"].clone();
+    stop.open();
     assert_eq!((&told["state"], &told["previous_kept"]), (&json!("setting_aside"), &json!(true)));
 }
 
