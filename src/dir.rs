@@ -15,6 +15,8 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawDir, Stat, Uid};
 use rustix::io::Errno;
 
+use crate::effect::{Kind as Step, step};
+
 /// A directory that stays the same one, whatever happens to the names that led to it.
 #[derive(Debug)]
 pub struct Dir {
@@ -85,7 +87,7 @@ impl Dir {
     /// Opens a directory by a path that the host's administrator gave: symlinks in it are followed.
     pub fn open(path: &Path) -> Result<Dir> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let handle = rustix::fs::open(path, flags, Mode::empty())
+        let handle = step(Step::Open, || path.to_owned(), || rustix::fs::open(path, flags, Mode::empty()))
             .with_context(|| format!("cannot open directory `{}`", path.display()))?;
         Ok(Dir { handle, path: path.to_owned() })
     }
@@ -103,7 +105,8 @@ impl Dir {
     pub fn dir(&self, name: &str) -> Result<Dir> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         single_name(name)?;
-        let handle = rustix::fs::openat(&self.handle, name, flags, Mode::empty())
+        let handle = self
+            .openat(Step::Open, name, flags, 0)
             .with_context(|| format!("cannot open directory `{}`", self.path_of(name).display()))?;
         Ok(Dir { handle, path: self.path_of(name) })
     }
@@ -126,7 +129,8 @@ impl Dir {
     /// Makes a directory, or opens the one that is there.
     pub fn make_dir(&self, name: &str, mode: u32) -> Result<Dir> {
         single_name(name)?;
-        match rustix::fs::mkdirat(&self.handle, name, Mode::from_raw_mode(mode)) {
+        let make = || rustix::fs::mkdirat(&self.handle, name, Mode::from_raw_mode(mode));
+        match step(Step::MakeDir, || self.path_of(name), make) {
             Ok(()) | Err(Errno::EXIST) => self.dir(name),
             Err(errno) => Err(errno)
                 .with_context(|| format!("cannot make directory `{}`", self.path_of(name).display())),
@@ -138,9 +142,11 @@ impl Dir {
         single_name(name)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let path = self.path_of(name);
-        let handle = rustix::fs::openat(&self.handle, name, flags, Mode::empty())
+        let handle = self
+            .openat(Step::Open, name, flags, 0)
             .with_context(|| format!("cannot open `{}`", path.display()))?;
-        let stat = rustix::fs::fstat(&handle).with_context(|| format!("cannot stat `{}`", path.display()))?;
+        let stat = step(Step::Stat, || path.clone(), || rustix::fs::fstat(&handle))
+            .with_context(|| format!("cannot stat `{}`", path.display()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             bail!("`{}` is not a regular file", path.display());
         }
@@ -151,7 +157,8 @@ impl Dir {
     pub fn create_file(&self, name: &str, mode: u32) -> Result<File> {
         single_name(name)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = rustix::fs::openat(&self.handle, name, flags, Mode::from_raw_mode(mode))
+        let handle = self
+            .openat(Step::Create, name, flags, mode)
             .with_context(|| format!("cannot make `{}`", self.path_of(name).display()))?;
         Ok(File::from(handle))
     }
@@ -159,7 +166,8 @@ impl Dir {
     /// What the name is (a symlink is not followed); `None` where nothing has it.
     pub fn stat(&self, name: &str) -> Result<Option<Stat>> {
         single_name(name)?;
-        match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let look = || rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW);
+        match step(Step::Stat, || self.path_of(name), look) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => {
@@ -170,7 +178,8 @@ impl Dir {
 
     /// The directory's own status: device, inode, owner, mode.
     pub fn own_stat(&self) -> Result<Stat> {
-        rustix::fs::fstat(&self.handle).with_context(|| format!("cannot stat `{}`", self.path.display()))
+        step(Step::Stat, || self.path.clone(), || rustix::fs::fstat(&self.handle))
+            .with_context(|| format!("cannot stat `{}`", self.path.display()))
     }
 
     /// Every entry but `.` and `..`, sorted by name. A name that is not UTF-8 is an error that shows it.
@@ -178,7 +187,7 @@ impl Dir {
         let context = || format!("cannot list `{}`", self.path.display());
         // A fresh handle: the position of `self.handle` is shared with whoever lists it next.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let listing = rustix::fs::openat(&self.handle, ".", flags, Mode::empty()).with_context(context)?;
+        let listing = self.openat(Step::List, ".", flags, 0).with_context(context)?;
         let mut space = Vec::with_capacity(32 * 1024);
         let mut raw = RawDir::new(listing, space.spare_capacity_mut());
         let mut entries = Vec::new();
@@ -236,18 +245,28 @@ impl Dir {
 
     fn unlink(&self, name: &str, flags: AtFlags) -> Result<()> {
         single_name(name)?;
-        rustix::fs::unlinkat(&self.handle, name, flags)
+        step(Step::Remove, || self.path_of(name), || rustix::fs::unlinkat(&self.handle, name, flags))
             .with_context(|| format!("cannot remove `{}`", self.path_of(name).display()))
     }
 
     pub fn set_owner(&self, uid: u32, gid: u32) -> Result<()> {
-        rustix::fs::fchown(&self.handle, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+        let (uid_raw, gid_raw) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        self.attributes(|| rustix::fs::fchown(&self.handle, uid_raw, gid_raw))
             .with_context(|| format!("cannot give `{}` to {uid}:{gid}", self.path.display()))
     }
 
     pub fn set_mode(&self, mode: u32) -> Result<()> {
-        rustix::fs::fchmod(&self.handle, Mode::from_raw_mode(mode))
+        self.attributes(|| rustix::fs::fchmod(&self.handle, Mode::from_raw_mode(mode)))
             .with_context(|| format!("cannot set the mode of `{}`", self.path.display()))
+    }
+
+    fn attributes(&self, set: impl FnOnce() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
+        step(Step::Attributes, || self.path.clone(), set)
+    }
+
+    fn openat(&self, kind: Step, name: &str, flags: OFlags, mode: u32) -> rustix::io::Result<OwnedFd> {
+        let open = || rustix::fs::openat(&self.handle, name, flags, Mode::from_raw_mode(mode));
+        step(kind, || self.path_of(name), open)
     }
 
     /// Bytes that a user without privileges can still write on this filesystem.
@@ -259,7 +278,8 @@ impl Dir {
 
     /// Makes the directory's own entries survive a power cut.
     pub fn sync(&self) -> Result<()> {
-        rustix::fs::fsync(&self.handle).with_context(|| format!("cannot sync `{}`", self.path.display()))
+        step(Step::SyncDir, || self.path.clone(), || rustix::fs::fsync(&self.handle))
+            .with_context(|| format!("cannot sync `{}`", self.path.display()))
     }
 }
 

@@ -11,6 +11,7 @@ use rustix::fs::RenameFlags;
 use serde::Serialize;
 
 use crate::dir::Dir;
+use crate::effect::{Kind, On, step};
 
 /// Renames from one held directory to another. The target must be free: nothing is ever overwritten.
 /// Not durable until both directories are synced.
@@ -25,7 +26,9 @@ pub fn exchange(one: &Dir, name: &str, other: &Dir, other_name: &str) -> Result<
 }
 
 fn rename_with(from: &Dir, name: &str, to: &Dir, new_name: &str, flags: RenameFlags) -> Result<()> {
-    rustix::fs::renameat_with(from, name, to, new_name, flags).with_context(|| {
+    let kind = if flags.contains(RenameFlags::EXCHANGE) { Kind::Exchange } else { Kind::Rename };
+    let paths = || (from.path_of(name), to.path_of(new_name));
+    step(kind, paths, || rustix::fs::renameat_with(from, name, to, new_name, flags)).with_context(|| {
         format!("cannot move `{}` to `{}`", from.path_of(name).display(), to.path_of(new_name).display())
     })
 }
@@ -33,7 +36,7 @@ fn rename_with(from: &Dir, name: &str, to: &Dir, new_name: &str, flags: RenameFl
 /// Gives a finished file its name, over an older file of that name.
 /// Killed or without power at any point, the name holds the old content or the new, never a part.
 pub fn publish(dir: &Dir, draft: &str, name: &str, file: &File) -> Result<()> {
-    file.sync_all().with_context(|| format!("cannot sync `{}`", dir.path_of(draft).display()))?;
+    sync(file, &dir.path_of(draft))?;
     rename_with(dir, draft, dir, name, RenameFlags::empty())?;
     dir.sync()
 }
@@ -42,9 +45,21 @@ pub fn publish(dir: &Dir, draft: &str, name: &str, file: &File) -> Result<()> {
 pub fn write(dir: &Dir, name: &str, mode: u32, content: &[u8]) -> Result<()> {
     let draft = format!("{name}.new");
     dir.remove_tree(&draft)?;
-    let mut file = dir.create_file(&draft, mode)?;
-    file.write_all(content).with_context(|| format!("cannot write `{}`", dir.path_of(&draft).display()))?;
+    let file = dir.create_file(&draft, mode)?;
+    fill(&file, &dir.path_of(&draft), content)?;
     publish(dir, &draft, name, &file)
+}
+
+/// Writes more of a file. `path` is for messages.
+pub fn fill(mut file: &File, path: &Path, content: &[u8]) -> Result<()> {
+    step(Kind::Write, || path.to_owned(), || file.write_all(content))
+        .with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// Makes what was written to a file survive a power cut; its name is [`Dir::sync`]'s. `path` is for messages.
+pub fn sync(file: &File, path: &Path) -> Result<()> {
+    step(Kind::Sync, || On::file(path.to_owned(), file), || file.sync_all())
+        .with_context(|| format!("cannot sync `{}`", path.display()))
 }
 
 /// [`write`] of a value as JSON that a person can read.
@@ -76,8 +91,8 @@ impl Lock {
     /// Takes the lock file of a directory; where another run holds it, `Err` with what that run wrote there.
     pub fn acquire(path: &Path, holder: &[u8]) -> Result<std::result::Result<Lock, Vec<u8>>> {
         let context = || format!("cannot use the lock file `{}`", path.display());
-        let options = File::options().read(true).write(true).create(true).truncate(false).open(path);
-        let mut file = options.with_context(context)?;
+        let options = || File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let mut file = step(Kind::Create, || path.to_owned(), options).with_context(context)?;
         for attempt in 1.. {
             match file.try_lock() {
                 Ok(()) => break,

@@ -10,6 +10,7 @@ pub mod cassandra;
 pub mod dir;
 pub mod docker;
 pub mod durable;
+pub mod effect;
 pub mod error;
 pub mod info;
 pub mod interrupt;

@@ -1,12 +1,14 @@
 //! Gzip members written and read one at a time, with their places in the file known.
 
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
 use flate2::{Compress, Compression as Level, Crc, Decompress, FlushCompress, FlushDecompress, Status};
 use sha2::{Digest, Sha256};
 
 use crate::ansible::request::Compression;
 use crate::archive::toc::hex;
+use crate::effect::{Kind, step};
 
 /// Every member's header: deflate, no name, no time (equal input gives equal bytes), no particular system.
 const HEADER: [u8; 10] = *b"\x1f\x8b\x08\0\0\0\0\0\0\xff";
@@ -99,7 +101,7 @@ impl<W: Write> Writer<W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.out.write_all(&self.buffer)?;
+        step(Kind::Write, PathBuf::new, || self.out.write_all(&self.buffer))?;
         self.sha256.update(&self.buffer);
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
@@ -233,7 +235,7 @@ impl<R: Read> Reader<R> {
 
     fn fill(&mut self) -> Result<(), Fault> {
         while self.next == self.end {
-            let count = match self.source.read(&mut self.buffer) {
+            let count = match step(Kind::Read, PathBuf::new, || self.source.read(&mut self.buffer)) {
                 Ok(0) => return Err(Fault::Damage("the file ends too early")),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -1,7 +1,7 @@
 //! backup_dir: a draft becomes a backup by one rename.
 
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use crate::ansible::request::FileAttributes;
 use crate::archive::reader::Archive;
 use crate::dir::{Dir, Kind};
 use crate::durable;
+use crate::effect::{Kind as Step, step};
 use crate::error::Error;
 
 /// A directory of archives: `<tag>.tgz`, its checksum `<tag>.tgz.sha256`, and while it is made
@@ -215,8 +216,8 @@ fn write_checksum(dir: &Dir, tag: &str, sha256: &str, ownership: Ownership) -> R
     let draft = format!("{checksum}.partial");
     let path = dir.path_of(&draft);
     dir.remove_tree(&draft)?;
-    let mut file = dir.create_file(&draft, 0o600)?;
-    writeln!(file, "{sha256}  {archive}").with_context(|| format!("cannot write `{}`", path.display()))?;
+    let file = dir.create_file(&draft, 0o600)?;
+    durable::fill(&file, &path, format!("{sha256}  {archive}\n").as_bytes())?;
     ownership.give(&file, &path)?;
     durable::publish(dir, &draft, &checksum, &file)
 }
@@ -251,10 +252,11 @@ impl Ownership {
     fn give(&self, file: &File, path: &Path) -> Result<()> {
         let (uid, gid) = (self.uid.map(Uid::from_raw), self.gid.map(Gid::from_raw));
         if uid.is_some() || gid.is_some() {
-            rustix::fs::fchown(file, uid, gid)
+            step(Step::Attributes, || path.to_owned(), || rustix::fs::fchown(file, uid, gid))
                 .with_context(|| format!("cannot set the owner of `{}`", path.display()))?;
         }
-        rustix::fs::fchmod(file, Mode::from_raw_mode(self.mode))
+        let mode = Mode::from_raw_mode(self.mode);
+        step(Step::Attributes, || path.to_owned(), || rustix::fs::fchmod(file, mode))
             .with_context(|| format!("cannot set the mode of `{}`", path.display()))
     }
 }

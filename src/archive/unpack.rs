@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +14,8 @@ use crate::archive::pass::Event;
 use crate::archive::reader::{Archive, Verified};
 use crate::archive::toc::{Content, Entry};
 use crate::dir::{Dir, RelativePath};
+use crate::durable;
+use crate::effect::{Kind, step};
 use crate::interrupt;
 
 /// How files are to be made.
@@ -68,7 +70,7 @@ struct Unpacker<'a> {
 /// A file that is being written.
 struct Unfinished {
     file: File,
-    shown: String,
+    shown: PathBuf,
     attributes: Attributes,
 }
 
@@ -84,15 +86,13 @@ impl Unpacker<'_> {
         match event {
             Event::Entry(entry) => self.begin(entry),
             Event::Bytes(bytes) => match &mut self.file {
-                Some(Unfinished { file, shown, .. }) => {
-                    file.write_all(bytes).with_context(|| format!("cannot write `{shown}`"))
-                }
+                Some(Unfinished { file, shown, .. }) => durable::fill(file, shown, bytes),
                 None => Ok(()),
             },
             Event::EndOfFile => self.file.take().map_or(Ok(()), |unfinished| {
                 let Unfinished { file, shown, attributes } = unfinished;
                 set(&file, &attributes, &shown)?;
-                file.sync_all().with_context(|| format!("cannot sync `{shown}`"))
+                durable::sync(&file, &shown)
             }),
         }
     }
@@ -114,7 +114,7 @@ impl Unpacker<'_> {
             }
             Content::File { .. } => {
                 let file = parent.create_file(path.file_name(), 0o600)?;
-                let shown = parent.path_of(path.file_name()).display().to_string();
+                let shown = parent.path_of(path.file_name());
                 self.file = Some(Unfinished { file, shown, attributes });
             }
         }
@@ -160,7 +160,7 @@ impl Unpacker<'_> {
         for (root, path, attributes) in self.directories.iter().rev() {
             interrupt::check()?;
             let dir = self.parents.of(*root, path)?.dir(path.file_name())?;
-            set(&dir, attributes, &dir.path().display().to_string())?;
+            set(&dir, attributes, dir.path())?;
             dir.sync()?;
         }
         self.roots.iter().try_for_each(Dir::sync)
@@ -173,15 +173,18 @@ fn ensure_free(dir: &Dir, name: &str) -> Result<()> {
 }
 
 /// The owner before the mode: changing an owner clears mode bits. The time last.
-fn set(handle: &impl AsFd, attributes: &Attributes, shown: &str) -> Result<()> {
+fn set(handle: &impl AsFd, attributes: &Attributes, path: &Path) -> Result<()> {
     let Attributes { uid, gid, mode, times } = attributes;
-    let stat = rustix::fs::fstat(handle).with_context(|| format!("cannot stat `{shown}`"))?;
+    let (shown, on) = (path.display(), || path.to_owned());
+    let stat = step(Kind::Stat, on, || rustix::fs::fstat(handle));
+    let stat = stat.with_context(|| format!("cannot stat `{shown}`"))?;
     // Only where it differs: without root, one may keep one's own files.
     if (stat.st_uid, stat.st_gid) != (*uid, *gid) {
-        rustix::fs::fchown(handle, Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)))
-            .with_context(|| format!("cannot give `{shown}` to {uid}:{gid}"))?;
+        let give = || rustix::fs::fchown(handle, Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)));
+        step(Kind::Attributes, on, give).with_context(|| format!("cannot give `{shown}` to {uid}:{gid}"))?;
     }
-    rustix::fs::fchmod(handle, Mode::from_raw_mode(*mode))
+    step(Kind::Attributes, on, || rustix::fs::fchmod(handle, Mode::from_raw_mode(*mode)))
         .with_context(|| format!("cannot set the mode of `{shown}`"))?;
-    rustix::fs::futimens(handle, times).with_context(|| format!("cannot set the time of `{shown}`"))
+    step(Kind::Attributes, on, || rustix::fs::futimens(handle, times))
+        .with_context(|| format!("cannot set the time of `{shown}`"))
 }

@@ -22,6 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 pub use self::facts::{Facts, Mount, RestartPolicy, RunState};
 use self::facts::{Inspected, MountPoint};
 use self::http::{Client, Failure, encoded};
+use crate::effect::{self, Kind};
 use crate::error::Error;
 use crate::task::finally;
 
@@ -182,13 +183,16 @@ impl Container {
 
     /// Returns once the Engine has started it; whether Cassandra is ready is another question.
     pub async fn start(&self) -> Result<()> {
-        self.order("start", "/start").await
+        self.order("start", "/start").await?;
+        effect::done(Kind::Start, || self.name.clone());
+        Ok(())
     }
 
     /// Asks Cassandra to stop and waits until it has; Docker kills it after `timeout`.
     pub async fn stop(&self, timeout: Duration) -> Result<Facts> {
         let seconds = timeout.as_secs();
         self.order("stop", &format!("/stop?t={seconds}")).await?;
+        effect::done(Kind::Stop, || self.name.clone());
         let facts = self.inspect().await?;
         if facts.run_state.is_up() {
             return Err(Error::StopTimedOut { container: self.name.clone(), seconds }.into());
@@ -198,7 +202,9 @@ impl Container {
 
     pub async fn set_restart_policy(&self, policy: &RestartPolicy) -> Result<()> {
         let what = "set the restart policy of";
-        self.ask::<Value>(what, Method::POST, "/update", Some(policy.to_update())).await.map(|_| ())
+        self.ask::<Value>(what, Method::POST, "/update", Some(policy.to_update())).await?;
+        effect::done(Kind::Policy, || policy.name.clone());
+        Ok(())
     }
 
     /// Does work with the container running, started for it where it was not, and stopped again after that.
@@ -244,6 +250,7 @@ impl Container {
         let Some(exit_code) = self.exec_state(&exec.id).await?.and_then(|exec| exec.exit_code) else {
             return Err(self.lost("the connection was lost while it ran"));
         };
+        effect::done(Kind::Command, || command.join(" "));
         Ok(ExecOutcome { exit_code, stdout, stderr })
     }
 

@@ -4,9 +4,7 @@
 //! `system` goes out first and comes in last, each in one step with a regular file of that name: at every
 //! instant the directory is the old node's, the new node's, or nobody's.
 
-use std::io::Write;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::archive::reader::Archive;
 use crate::cassandra::node::{Node, Place};
@@ -367,10 +365,10 @@ fn make_blocker(aside: &Dir, words: &str) -> Result<()> {
     if is_file(aside, SYSTEM)? {
         aside.remove_file(SYSTEM)?;
     }
-    let mut file = aside.create_file(SYSTEM, 0o644)?;
+    let file = aside.create_file(SYSTEM, 0o644)?;
     let path = aside.path_of(SYSTEM);
-    file.write_all(words.as_bytes()).with_context(|| format!("cannot write `{}`", path.display()))?;
-    file.sync_all().with_context(|| format!("cannot sync `{}`", path.display()))
+    durable::fill(&file, &path, words.as_bytes())?;
+    durable::sync(&file, &path)
 }
 
 #[cfg(test)]

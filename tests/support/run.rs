@@ -41,6 +41,11 @@ impl FakeNode {
 
     /// Starts a module and leaves it at work.
     pub fn start_module(&self, module: &str, args: Value) -> Run<'_> {
+        self.start_module_with(module, args, &[])
+    }
+
+    /// The same with more in its environment: what `src/effect.rs` reads there.
+    pub fn start_module_with(&self, module: &str, args: Value, environment: &[(&str, &str)]) -> Run<'_> {
         let requests_before = self.engine.requests().len();
         let file = self.args_file(module, args);
         // Known to tests only: examples/fake_node.rs runs no module.
@@ -51,6 +56,7 @@ impl FakeNode {
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.host())
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
