@@ -7,6 +7,7 @@ use crate::ansible::result::Report;
 use crate::cassandra::nodetool::Nodetool;
 use crate::docker::{RestartPolicy, RunState};
 use crate::error::tell;
+use crate::interrupt;
 use crate::proc;
 use crate::restore::journal::{Found, Phase};
 use crate::restore::swap::{PREVIOUS, STAGED, Swap};
@@ -71,6 +72,8 @@ impl Restore<'_> {
         if !self.journal.in_place {
             return self.journal.enter(&self.state, Phase::MovingIn);
         }
+        // The last moment at which whoever asked this run to end has the previous data again.
+        interrupt::check()?;
         // Known before it is begun: a part of the data is no way back.
         self.journal.previous_removed = true;
         self.journal.earlier = None;

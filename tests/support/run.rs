@@ -132,6 +132,11 @@ impl Run<'_> {
         self.child.wait().expect("its end");
     }
 
+    /// Waits for the end of a run that ends without a result.
+    pub fn wait(mut self) {
+        self.child.wait().expect("its end");
+    }
+
     /// Its result: exactly one line of JSON on stdout, nothing on stderr, the exit code saying the same.
     pub fn finish(mut self) -> Value {
         let deadline = Instant::now() + PATIENCE;
