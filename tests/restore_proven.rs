@@ -15,7 +15,11 @@ use way_back::{changed_since, restore, roll_back, work};
 
 /// A node whose restore is complete.
 fn restored() -> FakeNode {
-    let node = changed_since(FakeNode::running());
+    restored_of(FakeNode::running())
+}
+
+fn restored_of(node: FakeNode) -> FakeNode {
+    let node = changed_since(node);
     assert_eq!(restore(&node, json!({}))["changed"], true);
     node
 }
@@ -116,8 +120,19 @@ fn one_sstable_touched_is_enough_also_where_its_time_is_put_back() {
     let times = Timestamps { last_access: time, last_modification: time };
     rustix::fs::utimensat(rustix::fs::CWD, &path, &times, rustix::fs::AtFlags::empty()).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().mtime_nsec(), about.mtime_nsec());
-    is_restored_again(&node, OTHER_SSTABLES);
+    let name = path.strip_prefix(&node.dirs().data[0]).unwrap().display().to_string();
+    is_restored_again(&node, &format!("`{name}` is not the archive's"));
     assert_ne!(fs::read(&path).unwrap(), bytes);
+}
+
+/// A snapshot is a hard link of each file: its content tells that nothing else was done to it.
+#[test]
+fn a_backup_since_is_no_change() {
+    let node = FakeNode::running().data_directories(2).with_table("ks2", "big", 3);
+    let node = restored_of(node.with_index("ks2", "big", "big_by_size"));
+    let made = node.run_module("cassandra_backup", json!({"tag": "later"}));
+    assert_eq!(made["changed"], true, "{made:#}");
+    is_unchanged(&node.with_operator_snapshot("mine"));
 }
 
 #[test]

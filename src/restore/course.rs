@@ -38,7 +38,8 @@ pub(super) async fn forward(
     match course {
         Course::Begin => begun.anew(engine, None, report).await,
         Course::Prove(complete) => {
-            let doubt = proof::doubt(node, &complete, begun.archive.manifest(), &request.access).await?;
+            let (archive, doubt) = proof::doubt(node, &complete, begun.archive, &request.access).await?;
+            let begun = Begun { archive, ..begun };
             match doubt {
                 Some(why) => begun.anew(engine, Some(why), report).await,
                 None => begun.is_proven(&complete, report),
