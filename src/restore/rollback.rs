@@ -229,16 +229,12 @@ impl Restore<'_> {
         if matches!(self.journal.phase, Phase::Started | Phase::Restored) {
             self.journal.stopped_unix_ms = is_up.then(now_unix_ms);
         }
-        self.stop(report).await?;
-        match self.journal.phase {
-            // What is live is the rest of the previous data: there is nothing to take out.
-            Phase::SettingAside => {}
-            Phase::UndoSettingAside | Phase::UndoMovingIn | Phase::UndoSwapped => {}
-            _ => {
-                self.swap.clear(UNDONE)?;
-                self.journal.enter(&self.state, Phase::UndoSettingAside)?;
-            }
+        // While it sets aside, what is live is the rest of the previous data: there is nothing to take out.
+        if self.journal.phase != Phase::SettingAside && !self.journal.phase.is_undoing() {
+            self.swap.clear(UNDONE)?;
+            self.journal.enter(&self.state, Phase::UndoSettingAside)?;
         }
+        self.stop(report).await?;
         if self.journal.phase == Phase::UndoSettingAside {
             self.swap.set_aside(UNDONE, &self.blocker_words())?;
         }
