@@ -1,7 +1,6 @@
 //! Finds out what a restore depends on. Nothing is changed here.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -12,7 +11,7 @@ use crate::archive::reader::Archive;
 use crate::archive::store::Store;
 use crate::cassandra::node::{Node, Place};
 use crate::cassandra::nodetool::Nodetool;
-use crate::dir::{Dir, Kind, is_not_found, real_path};
+use crate::dir::{Kind, is_not_found, real_path};
 use crate::docker::{Engine, Facts, RunState};
 use crate::error::{Error, is_login_refused};
 use crate::restore::plan::{DataDirectory, Findings, Located, NodeDirectory, why_unknown};
@@ -115,7 +114,7 @@ fn data_directory(place: &Place, node: &Node) -> Result<DataDirectory> {
     let dir = match place.open() {
         Ok(dir) => dir,
         // Not made yet: its parent says where it will lie.
-        Err(error) if is_not_found(&error) => return not_made_yet(path),
+        Err(error) if is_not_found(&error) => return not_made_yet(place),
         Err(error) => return Err(error),
     };
     let own = dir.own_stat()?;
@@ -141,12 +140,12 @@ fn data_directory(place: &Place, node: &Node) -> Result<DataDirectory> {
     })
 }
 
-fn not_made_yet(path: &Path) -> Result<DataDirectory> {
-    let existing = path.ancestors().skip(1).find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+fn not_made_yet(place: &Place) -> Result<DataDirectory> {
+    let existing = place.open_existing_part()?;
     Ok(DataDirectory {
-        path: path.to_owned(),
-        device: std::fs::metadata(existing)?.dev(),
-        free: Dir::open(existing)?.free_space()?,
+        path: place.host_path.clone(),
+        device: existing.own_stat()?.st_dev,
+        free: existing.free_space()?,
         not_plain: Vec::new(),
         is_strange: false,
         is_blocked: false,
