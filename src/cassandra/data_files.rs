@@ -80,22 +80,24 @@ pub fn holding_snapshot(roots: &[Dir], tag: &str) -> Result<Vec<TableDir>> {
 /// Bytes of the live files of some keyspaces, without snapshots and incremental backups: what an archive of
 /// them needs at most.
 pub fn live_bytes(roots: &[Dir], of: impl Fn(&str) -> bool) -> Result<u64> {
-    let mut bytes = 0;
+    let mut bytes = 0_u64;
     for table in table_dirs(roots)?.into_iter().filter(|table| of(&table.keyspace)) {
         let Some(dir) = table.open(roots)? else { continue };
-        bytes += file_bytes(&dir)?;
+        bytes = bytes.saturating_add(file_bytes(&dir)?);
         for name in dir.dir_names()?.iter().filter(|name| name.starts_with('.')) {
-            bytes += dir.dir_if_there(name)?.map_or(Ok(0), |dir| file_bytes(&dir))?;
+            let below = dir.dir_if_there(name)?.map_or(Ok(0), |dir| file_bytes(&dir))?;
+            bytes = bytes.saturating_add(below);
         }
     }
     Ok(bytes)
 }
 
 fn file_bytes(dir: &Dir) -> Result<u64> {
-    let mut bytes = 0;
+    let mut bytes = 0_u64;
     for entry in dir.entries()?.iter().filter(|entry| entry.kind == Kind::File) {
         // A live node may have compacted it away in between.
-        bytes += dir.stat(&entry.name)?.map_or(0, |stat| stat.st_size.unsigned_abs());
+        let size = dir.stat(&entry.name)?.map_or(0, |stat| stat.st_size.unsigned_abs());
+        bytes = bytes.saturating_add(size);
     }
     Ok(bytes)
 }
