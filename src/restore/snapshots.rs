@@ -83,7 +83,7 @@ fn carry(from: &Dir, live: Option<&Dir>, kept: &str) -> Result<Vec<String>> {
         Some(there) => there,
         None => {
             let stat = from.own_stat()?;
-            let made = live.make_dir(kept, 0o700)?;
+            let made = live.make_new_dir(kept, 0o700)?;
             made.set_owner(stat.st_uid, stat.st_gid)?;
             made.set_mode(stat.st_mode & 0o7777)?;
             live.sync()?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::{AtFlags, StatxFlags};
+use rustix::process::geteuid;
 
 use crate::cassandra::node::Place;
 use crate::dir::{Dir, is_not_found};
@@ -12,6 +13,10 @@ use crate::durable;
 use crate::error::Error;
 
 const RUN: &str = "run";
+/// Whatever is longer was planted.
+const LONGEST_RUN_ID: u64 = 64;
+/// What [`refuse_without_exchange`] makes.
+const PROBES: [&str; 2] = ["probe-1", "probe-2"];
 
 /// Where the work directory of a live directory lies.
 #[derive(Debug)]
@@ -38,19 +43,26 @@ impl WorkPath {
         if self.inside { dir.join("backups").join(level) } else { dir.join(level) }
     }
 
+    /// Root's alone, whoever it was given to since it was made: the official image gives all below its mount to
+    /// Cassandra's user each time it starts.
     pub fn open_or_make(&self) -> Result<Dir> {
         if !self.inside {
             let dir = self.parent.make_dir(&self.name, 0o700)?;
+            if !is_strange(&dir)? {
+                take(&dir, 0o700)?;
+            }
             self.parent.sync()?;
             return Ok(dir);
         }
         // Cassandra looks into every directory of its data that is not called `snapshots` or `backups`, and does
         // not start where it may not enter one, not even one that it would pass over. The levels stay closed.
         let dir = self.parent.make_dir(&self.name, 0o755)?;
-        dir.set_mode(0o755)?;
-        self.parent.sync()?;
         let backups = dir.make_dir("backups", 0o755)?;
-        backups.set_mode(0o755)?;
+        if !is_strange(&backups)? {
+            take(&dir, 0o755)?;
+            take(&backups, 0o755)?;
+        }
+        self.parent.sync()?;
         dir.sync()?;
         Ok(backups)
     }
@@ -64,6 +76,32 @@ impl WorkPath {
     }
 }
 
+fn take(dir: &Dir, mode: u32) -> Result<()> {
+    let owner = geteuid();
+    if owner.is_root() && dir.own_stat()?.st_uid != owner.as_raw() {
+        dir.set_owner(0, 0)?;
+    }
+    dir.set_mode(mode)
+}
+
+/// Whether it holds something, and no restore's mark: whoever owns the mount may have moved any directory there.
+fn is_strange(work: &Dir) -> Result<bool> {
+    let draft = format!("{RUN}.new");
+    let entries = work.entries()?;
+    let has_mark = entries.iter().any(|entry| entry.name == RUN);
+    let is_ours = |name: &str| PROBES.contains(&name) || name == draft;
+    Ok(!has_mark && !entries.iter().all(|entry| is_ours(&entry.name)))
+}
+
+/// Such a directory is neither filled nor emptied.
+pub fn refuse_strange(work: &Dir) -> Result<()> {
+    if is_strange(work)? {
+        let (path, mark) = (work.path().display(), work.path_of(RUN));
+        bail!("`{path}` is no restore's: `{}` is missing; move it away", mark.display());
+    }
+    Ok(())
+}
+
 /// Says whose a work directory is.
 pub fn mark(work: &Dir, run_id: &str) -> Result<()> {
     durable::write(work, RUN, 0o600, run_id.as_bytes())
@@ -74,7 +112,8 @@ pub fn check_mark(work: &Dir, live: &Path, run_ids: &[&str]) -> Result<()> {
     let path = work.path_of(RUN);
     let found = work.file(RUN).and_then(|mut file| {
         let mut text = String::new();
-        file.read_to_string(&mut text)?;
+        let read = file.by_ref().take(LONGEST_RUN_ID).read_to_string(&mut text);
+        read.with_context(|| format!("cannot read `{}`", path.display()))?;
         Ok(text)
     });
     match found {
@@ -94,6 +133,18 @@ pub fn find_mark(place: &Place, run_ids: &[&str]) -> Result<()> {
     }
 }
 
+/// Refuses where another directory was given the place of one that was worked in: what was moved there is not where
+/// Cassandra looks for it.
+pub fn refuse_moved(place: &Place, live: &Dir, work: &Dir) -> Result<()> {
+    let found = WorkPath::of(place)?.open()?;
+    let moved = match found.map_or(Ok(false), |found| found.is(work))? {
+        true if place.open()?.is(live)? => return Ok(()),
+        true => live,
+        false => work,
+    };
+    bail!("`{}` was moved away while it was worked in", moved.path().display())
+}
+
 fn no_mark(path: &Path, live: &Path) -> anyhow::Error {
     anyhow!("`{}` is missing: is the disk of `{}` mounted?", path.display(), live.display())
 }
@@ -110,7 +161,6 @@ fn mount_of(dir: &Dir) -> Result<u64> {
 /// Refuses a filesystem that cannot exchange two names in one step: there the blocker would leave a moment
 /// in which a Cassandra that starts makes itself a new node.
 pub fn refuse_without_exchange(work: &Dir) -> Result<()> {
-    const PROBES: [&str; 2] = ["probe-1", "probe-2"];
     for probe in PROBES {
         work.remove_tree(probe)?;
         work.create_file(probe, 0o600)?;
@@ -134,7 +184,7 @@ pub fn make_like_parent(place: &Place) -> Result<Dir> {
             Some(there) => there,
             None => {
                 let stat = dir.own_stat()?;
-                let made = dir.make_dir(name, 0o755)?;
+                let made = dir.make_new_dir(name, 0o755)?;
                 made.set_owner(stat.st_uid, stat.st_gid)?;
                 dir.sync()?;
                 made
