@@ -67,7 +67,8 @@ impl FakeNode {
                 about.expect("the index's table").indexes.push(index.to_owned());
             });
             let dir = node.table_dirs(keyspace, table)[0].join(format!(".{index}"));
-            write_sstable(&dir, 1, format!("entries of {index}\n").as_bytes(), node.host_id());
+            let entries = format!("entries of {index}\n");
+            write_sstable(&dir, 1, entries.as_bytes(), node.host_id(), node.components());
         })
     }
 
