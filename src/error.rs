@@ -208,10 +208,12 @@ impl Error {
                 "see `docker inspect` for what is mounted on its data directory; a volume that is only there while the \
                  container runs needs it to be started first"
             }
-            RestoreUnfinished { phase, .. } if matches!(phase.as_str(), "swapped" | "started") => {
+            RestoreUnfinished { phase, .. } if phase.starts_with("undo_") => {
+                "undo it by `cassandra_restore` with `state: rolled_back`"
+            }
+            RestoreUnfinished { .. } => {
                 "finish it by running that restore again, or undo it by `cassandra_restore` with `state: rolled_back`"
             }
-            RestoreUnfinished { .. } => "undo it by `cassandra_restore` with `state: rolled_back`",
             Blocked { .. } => {
                 "the file tells which: run `cassandra_restore` with the `state_dir` of that one"
             }

@@ -210,9 +210,8 @@ fn a_restore_to_every_state_from_every_phase() {
         for (index, state) in phases.iter().enumerate() {
             let result = foretold(RESTORE, start, json!({"tag": "nightly", "state": state}));
             assert_eq!(result["failed"], Value::Null, "{state} from {name}: {result:#}");
-            // A complete restore is done again.
-            let from = phases.iter().position(|phase| *phase == name).filter(|from| *from < 3);
-            let is_new = from.is_none_or(|from| index > from) || index == 3;
+            let from = phases.iter().position(|phase| *phase == name);
+            let is_new = from.is_none_or(|from| index > from);
             assert_eq!(result["changed"], is_new, "{state} from {name}");
         }
     }

@@ -190,6 +190,9 @@ fn every_choice_of_the_table_has_a_meaning() {
             for choice in fact.choices {
                 let mut args = json!({"container": "c", "tag": "t"});
                 args[fact.name] = json!(choice);
+                if *choice == "in_place" {
+                    args["give_up_previous"] = json!(true);
+                }
                 parse(module, args);
             }
         }

@@ -47,6 +47,13 @@ fn aside(node: &FakeNode, directory: &str, level: &str) -> PathBuf {
     node.dirs().storage.join(format!(".cassandra_restore-{directory}")).join(level)
 }
 
+/// All that was set aside: with the snapshots, which follow their tables.
+fn all_aside(node: &FakeNode, directory: &str) -> Tree {
+    let live = tree(&node.dirs().storage.join(directory)).into_iter();
+    let snapshots = live.filter(|(path, _)| path.contains("/snapshots/"));
+    tree(&aside(node, directory, "previous")).into_iter().chain(snapshots).collect()
+}
+
 /// What changes the container, with what was asked for, since the log had so many entries.
 fn changes_since(node: &FakeNode, since: usize) -> Vec<String> {
     let requests = node.engine.requests();
@@ -87,6 +94,7 @@ fn the_node_has_the_backups_data_again_byte_for_byte() {
     // The snapshot's own files stay in the archive.
     let live = tree(&node.dirs().data[0]);
     let notes = live.keys().filter(|path| path.ends_with("manifest.json") || path.ends_with("schema.cql"));
+    let notes = notes.filter(|path| !path.contains("/snapshots/dropped-"));
     assert_eq!(notes.collect::<Vec<_>>(), [""; 0]);
 }
 
@@ -116,11 +124,11 @@ fn what_was_written_since_is_set_aside_and_never_replayed() {
 }
 
 #[test]
-fn the_previous_data_is_kept_whole_with_the_operators_snapshots() {
+fn the_previous_data_is_kept_whole() {
     let node = since_changed(backed_up(FakeNode::running())).with_operator_snapshot("mine").stubborn();
     let before = tree(&node.dirs().data[0]);
     restore(&node, json!({}));
-    assert_eq!(tree(&aside(&node, "data", "previous")), before);
+    assert_eq!(all_aside(&node, "data"), before);
     assert!(
         before.keys().any(|path| path.contains(DROPPED)) && before.keys().any(|path| path.contains("/mine/"))
     );
@@ -267,7 +275,7 @@ fn each_data_directory_gets_its_own_files_again() {
     let before: Vec<Tree> = node.dirs().data.iter().map(|dir| tree(dir)).collect();
     restore(&node, json!({}));
     assert_eq!(node.user_data(), data);
-    let kept = ["data", "data-2"].map(|name| tree(&aside(&node, name, "previous")));
+    let kept = ["data", "data-2"].map(|name| all_aside(&node, name));
     assert_eq!(kept.to_vec(), before);
     restore(&node, json!({"tag": null, "state": "rolled_back"}));
     assert_eq!(node.user_data(), changed);
@@ -303,7 +311,9 @@ fn on_a_mount_of_its_own_the_work_is_done_inside_the_data_directory() {
     let previous = tree(&data);
     restore(&node, json!({}));
     let restored = node.user_data();
+    let snapshots = tree(&data).into_iter().filter(|(path, _)| path.contains("/snapshots/"));
     let kept = tree(&data.join(".cassandra_restore-data/backups/previous"));
+    let kept: Tree = kept.into_iter().chain(snapshots.filter(|(path, _)| !path.starts_with('.'))).collect();
     // Cassandra does not start where it may not enter a directory that it only passes over.
     let mode = |below: &str| fs::metadata(data.join(below)).unwrap().mode() & 0o777;
     let modes =
@@ -340,6 +350,7 @@ fn without_keeping_it_the_previous_data_is_removed_and_the_next_restore_replaces
     restore(&node, json!({}));
     let kept = || tree(&aside(&node, "data", "previous")).into_keys().collect::<Vec<_>>().join("\n");
     assert!(kept().contains("ks1/second-"));
+    node.write("ks1", "users");
     restore(&node, json!({}));
     assert!(!kept().contains("ks1/second-") && kept().contains("ks1/users-"));
 }

@@ -225,8 +225,10 @@ fn a_single_node_is_not_repaired_and_one_of_a_cluster_where_it_has_replicas() {
     let auto = ["ks3", "system_distributed", "system_traces"];
     let auto = auto.map(|keyspace| format!("nodetool repair -full -pr -- {keyspace}"));
     assert_eq!(repairs(&node), auto);
+    node.write("ks3", "things");
     restore(&node, json!({"repair": "none"}));
     assert_eq!(repairs(&node), auto);
+    node.write("ks3", "things");
     restore(&node, json!({"repair": "full"}));
     let full = ["ks1", "ks3", "system_auth", "system_distributed", "system_traces"];
     let full = full.map(|keyspace| format!("nodetool repair -full -- {keyspace}"));

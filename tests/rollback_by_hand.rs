@@ -159,16 +159,32 @@ fn a_roll_back_that_the_engine_stops_half_way_is_finished_by_the_next_run() {
         "the Docker Engine failed to start container `node`: out of order. The roll-back of container `node` is \
          unfinished, and no data is lost; run it again. see the Docker Engine's log, then run again"
     );
-    let refused = restore(&node, json!({}));
+    let refused = node.run_module("cassandra_backup", json!({"tag": "later"}));
     assert_eq!(
         refused["msg"],
         format!(
-            "a restore of this node is unfinished (phase `undo_swapped`, archive `{}`). No data is lost; the node is as an \
-             earlier run left it: `undo_swapped`, container `node` is exited. undo it by `cassandra_restore` with `state: \
-             rolled_back`",
+            "a restore of this node is unfinished (phase `undo_swapped`, archive `{}`). No archive was made. No data is \
+             lost; the node is as an earlier run left it: `undo_swapped`, container `node` is exited. undo it by \
+             `cassandra_restore` with `state: rolled_back`",
             node.archive("nightly").display()
         )
     );
     assert_eq!(roll_back(&node)["msg"], "the previous data of container `node` is back in place");
     assert_eq!((node.run_state(), node.user_data()), (RunState::Running, data));
+}
+
+#[test]
+fn a_roll_back_that_was_cut_off_is_ended_before_the_restore_begins_anew() {
+    let node = changed_since(FakeNode::running());
+    let (data, restored) = (node.user_data(), restore(&node, json!({}))["restore"].clone());
+    let archived = node.user_data();
+    node.engine.fail_nth("POST /containers/node/start", 1, Fault::Status(500, "out of order"));
+    assert_eq!(roll_back(&node)["failed"], true);
+    let result = restore(&node, json!({}));
+    assert_eq!((&result["failed"], &result["changed"]), (&Value::Null, &json!(true)), "{result:#}");
+    assert_ne!(result["restore"]["run_id"], restored["run_id"]);
+    assert_eq!((node.run_state(), node.user_data()), (RunState::Running, archived));
+    // What it set aside is the previous data, not what the first restore brought.
+    assert_eq!(roll_back(&node)["changed"], true);
+    assert_eq!(node.user_data(), data);
 }

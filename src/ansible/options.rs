@@ -109,6 +109,8 @@ const RESTORE: &[Fact] = &[
     choice("state", "restored", &["staged", "swapped", "started", "restored", "rolled_back"]),
     choice("repair", "auto", &["auto", "full", "none"]),
     choice("start", "auto", &["auto", "as_found"]),
+    choice("staging", "beside", &["beside", "in_place"]),
+    flag("give_up_previous", false),
     flag("keep_previous", true),
     flag("force", false),
 ];

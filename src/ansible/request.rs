@@ -108,6 +108,8 @@ pub struct RestoreRequest {
     pub repair: Repair,
     pub start: Start,
     pub keep_previous: bool,
+    /// For a disk that cannot hold both: what is live is removed before the archive is unpacked.
+    pub in_place: bool,
     pub force: bool,
 }
 
@@ -133,6 +135,18 @@ pub enum RestoreState {
     Started,
     Restored,
     RolledBack,
+}
+
+impl RestoreState {
+    pub fn word(self) -> &'static str {
+        match self {
+            RestoreState::Staged => "staged",
+            RestoreState::Swapped => "swapped",
+            RestoreState::Started => "started",
+            RestoreState::Restored => "restored",
+            RestoreState::RolledBack => "rolled_back",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -283,6 +297,7 @@ impl RestoreRequest {
             repair: word(args, "repair", REPAIRS)?,
             start: word(args, "start", &[("auto", Start::Auto), ("as_found", Start::AsFound)])?,
             keep_previous: args.is_on("keep_previous"),
+            in_place: is_in_place(args)?,
             force: args.is_on("force"),
         })
     }
@@ -311,6 +326,21 @@ impl InfoRequest {
             verify: args.is_on("verify"),
         })
     }
+}
+
+/// What cannot be undone is asked for twice.
+fn is_in_place(args: &Args) -> Result<bool, Error> {
+    let in_place = word(args, "staging", &[("beside", false), ("in_place", true)])?;
+    if in_place && !args.is_on("give_up_previous") {
+        return Err(Error::BadOption {
+            message: "`staging: in_place` removes the node's data before the archive is unpacked: a restore that fails \
+                      from there on can be run again, but not be rolled back"
+                .to_owned(),
+            hint: "set `give_up_previous: true` as well to confirm that; `staging: beside` needs room for both, and keeps \
+                   the way back",
+        });
+    }
+    Ok(in_place)
 }
 
 /// The meaning of an option's word.

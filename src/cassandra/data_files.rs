@@ -1,6 +1,7 @@
 //! Where a node's files lie: `<data directory>/<keyspace>/<table>-<id>/<sstable component>`.
 
 use anyhow::Result;
+use rustix::fs::Stat;
 
 use crate::dir::{Dir, Kind, RelativePath, is_not_found};
 
@@ -77,27 +78,49 @@ pub fn holding_snapshot(roots: &[Dir], tag: &str) -> Result<Vec<TableDir>> {
     Ok(holding)
 }
 
-/// Bytes of the live files of some keyspaces, without snapshots and incremental backups: what an archive of
-/// them needs at most.
+/// Bytes of the live files of some keyspaces: what an archive of them needs at most.
 pub fn live_bytes(roots: &[Dir], of: impl Fn(&str) -> bool) -> Result<u64> {
-    let mut bytes = 0;
-    for table in table_dirs(roots)?.into_iter().filter(|table| of(&table.keyspace)) {
-        let Some(dir) = table.open(roots)? else { continue };
-        bytes += file_bytes(&dir)?;
-        for name in dir.dir_names()?.iter().filter(|name| name.starts_with('.')) {
-            bytes += dir.dir_if_there(name)?.map_or(Ok(0), |dir| file_bytes(&dir))?;
-        }
-    }
-    Ok(bytes)
+    Ok(live_files(roots, of)?.iter().map(|(_, stat)| stat.st_size.unsigned_abs()).sum())
 }
 
-fn file_bytes(dir: &Dir) -> Result<u64> {
-    let mut bytes = 0;
+/// Whether a keyspace holds what users put there: `system_auth` holds their roles. The others of the system's own
+/// are written to by the node itself, all the time.
+pub fn holds_users_data(keyspace: &str) -> bool {
+    const OWN: [&str; 7] = [
+        "system",
+        "system_schema",
+        "system_distributed",
+        "system_traces",
+        "system_views",
+        "system_virtual_schema",
+        "system_cluster_metadata",
+    ];
+    !OWN.contains(&keyspace)
+}
+
+/// Every live file of some keyspaces with its path and status, in order; snapshots and incremental backups are
+/// none. The paths begin with the index of the data directory.
+pub fn live_files(roots: &[Dir], of: impl Fn(&str) -> bool) -> Result<Vec<(String, Stat)>> {
+    let mut files = Vec::new();
+    for table in table_dirs(roots)?.into_iter().filter(|table| of(&table.keyspace)) {
+        let Some(dir) = table.open(roots)? else { continue };
+        let path = format!("{}/{}/{}", table.root, table.keyspace, table.name);
+        for index in dir.dir_names()?.iter().filter(|name| name.starts_with('.')) {
+            if let Some(dir) = dir.dir_if_there(index)? {
+                add_files(&dir, &format!("{path}/{index}"), &mut files)?;
+            }
+        }
+        add_files(&dir, &path, &mut files)?;
+    }
+    Ok(files)
+}
+
+fn add_files(dir: &Dir, path: &str, files: &mut Vec<(String, Stat)>) -> Result<()> {
     for entry in dir.entries()?.iter().filter(|entry| entry.kind == Kind::File) {
         // A live node may have compacted it away in between.
-        bytes += dir.stat(&entry.name)?.map_or(0, |stat| stat.st_size.unsigned_abs());
+        files.extend(dir.stat(&entry.name)?.map(|stat| (format!("{path}/{}", entry.name), stat)));
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// The name of one sstable's component.

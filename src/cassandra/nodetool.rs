@@ -55,6 +55,14 @@ pub struct Peer {
 /// Every table of the node, indexes as `table.index`.
 pub type Tables = BTreeMap<String, BTreeSet<String>>;
 
+/// `nodetool tablestats`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct TableStats {
+    pub tables: Tables,
+    /// Keyspace and table of each memtable that holds data.
+    pub unflushed: Vec<(String, String)>,
+}
+
 impl Nodetool {
     /// Finds nodetool in a running container: as given, on PATH, under `$CASSANDRA_HOME`, under `/opt`.
     pub async fn find(container: &Container, access: &NodeAccess) -> Result<Nodetool> {
@@ -127,11 +135,15 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
         if peers.is_empty() { Err(self.senseless("status", "node with a host id")) } else { Ok(peers) }
     }
 
-    /// `tablestats` (`cfstats` before 3.0): the only list of tables that needs no CQL client.
     pub async fn tables(&self, release_version: &str) -> Result<Tables> {
+        self.table_stats(release_version).await.map(|stats| stats.tables)
+    }
+
+    /// `tablestats` (`cfstats` before 3.0): the only list of tables that needs no CQL client.
+    pub async fn table_stats(&self, release_version: &str) -> Result<TableStats> {
         let command = if release_version.starts_with("2.") { "cfstats" } else { "tablestats" };
-        let tables = parse_tables(&self.ask_within(LONG_ANSWER_TIMEOUT, &[command]).await?);
-        if tables.is_empty() { Err(self.senseless(command, "`Table`")) } else { Ok(tables) }
+        let stats = TableStats::parse(&self.ask_within(LONG_ANSWER_TIMEOUT, &[command]).await?);
+        if stats.tables.is_empty() { Err(self.senseless(command, "`Table`")) } else { Ok(stats) }
     }
 
     /// Takes a snapshot of the keyspaces named, of all where none is.
@@ -293,24 +305,29 @@ fn parse_status(text: &str) -> Vec<Peer> {
     text.lines().filter_map(peer).collect()
 }
 
-/// Reads the plain output, which every version has: `Keyspace : ks`, then `Table: t` or `Table (index): t.i`.
-fn parse_tables(text: &str) -> Tables {
-    let mut tables = Tables::new();
-    let mut keyspace = None;
-    for line in text.lines() {
-        let Some((name, value)) = line.split_once(':') else { continue };
-        let value = value.trim().to_owned();
-        match name.trim() {
-            "Keyspace" => keyspace = Some(value),
-            "Table" | "Table (index)" => {
-                if let Some(keyspace) = &keyspace {
-                    tables.entry(keyspace.clone()).or_default().insert(value);
+impl TableStats {
+    /// Reads the plain output, which every version has: `Keyspace : ks`, then `Table: t` or `Table (index): t.i`,
+    /// each with `Memtable cell count: 0`.
+    fn parse(text: &str) -> TableStats {
+        let mut stats = TableStats::default();
+        let (mut keyspace, mut table) = (None, None);
+        for line in text.lines() {
+            let Some((name, value)) = line.split_once(':') else { continue };
+            let value = value.trim();
+            match (name.trim(), &keyspace, &table) {
+                ("Keyspace", ..) => keyspace = Some(value.to_owned()),
+                ("Table" | "Table (index)", Some(keyspace), _) => {
+                    stats.tables.entry(keyspace.clone()).or_default().insert(value.to_owned());
+                    table = Some(value.to_owned());
                 }
+                ("Memtable cell count", Some(keyspace), Some(table)) if value != "0" => {
+                    stats.unflushed.push((keyspace.clone(), table.clone()));
+                }
+                _ => {}
             }
-            _ => {}
         }
+        stats
     }
-    tables
 }
 
 #[cfg(test)]
@@ -356,12 +373,13 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_listed_with_their_indexes() {
+    fn tables_are_listed_with_their_indexes_and_what_is_not_flushed() {
         let text = "Total number of tables: 54\n----------------\nKeyspace : ks1\n\tRead Count: 0\n\t\tTable: users\n\
-                    \t\tSSTable count: 1\n\t\tTable (index): users.by_city\n----------------\nKeyspace: ks2\n\t\tTable: MixedCase\n";
-        let tables = parse_tables(text);
+                    \t\tSSTable count: 1\n\t\tMemtable cell count: 3\n\t\tTable (index): users.by_city\n----------------\nKeyspace: ks2\n\t\tTable: MixedCase\n\t\tMemtable cell count: 0\n";
+        let TableStats { tables, unflushed } = TableStats::parse(text);
         assert_eq!(tables["ks1"].iter().collect::<Vec<_>>(), ["users", "users.by_city"]);
         assert_eq!(tables["ks2"].iter().collect::<Vec<_>>(), ["MixedCase"]);
+        assert_eq!(unflushed, [("ks1".to_owned(), "users".to_owned())]);
     }
 
     #[test]

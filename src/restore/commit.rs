@@ -14,7 +14,9 @@ use crate::docker::RunState;
 use crate::error::{Error, tell};
 use crate::interrupt;
 use crate::restore::journal::Phase;
+use crate::restore::proof::Receipt;
 use crate::restore::swap::PREVIOUS;
+use crate::restore::work::WorkPath;
 
 impl Restore<'_> {
     /// Starts the node and commits once it is up, serves clients, and is the archive's.
@@ -75,6 +77,7 @@ impl Restore<'_> {
             report.leaves_container(RunState::Running.word());
             self.node.wait_for_clients(self.request.access.wait_timeout).await?;
         }
+        let left = self.swap.carry_snapshots(PREVIOUS)?;
         report.enter("repair");
         if let Err(error) = self.repair(manifest).await {
             interrupt::check()?;
@@ -83,12 +86,12 @@ impl Restore<'_> {
         report.changed = true;
         report.enter("tidy");
         self.remove_earlier()?;
-        if !self.request.keep_previous {
+        if !self.request.keep_previous || self.journal.in_place {
             // Known before it is begun: a part of the data is no way back.
             self.journal.previous_removed = true;
             self.journal.enter(&self.state, Phase::Started)?;
             report.standing = self.in_place();
-            self.swap.remove(PREVIOUS)?;
+            self.swap.remove_but_snapshots(PREVIOUS)?;
         }
         self.swap.tidy()?;
         if self.request.start == Start::AsFound
@@ -98,8 +101,24 @@ impl Restore<'_> {
             let stopped = container.stop(self.request.access.stop_timeout).await?;
             report.leaves_container(stopped.run_state.word());
         }
+        report.warnings.extend(self.tell_left_snapshots(&left)?);
+        let schema_version = self.state.remembered()?.map(|remembered| remembered.identity.schema_version);
+        self.journal.receipt = schema_version.map(|version| Receipt::of(self.node, version)).transpose()?;
         self.journal.earlier_removed = false;
         self.journal.enter(&self.state, Phase::Restored)
+    }
+
+    fn tell_left_snapshots(&self, left: &[String]) -> Result<Option<String>> {
+        const SHOWN: usize = 10;
+        let Some(place) = self.node.data.first().filter(|_| !left.is_empty()) else { return Ok(None) };
+        let more = left.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Ok(Some(format!(
+            "snapshots of tables that the archive does not have stay with the previous data in `{}`, until the next \
+             restore: `{}`{more}",
+            WorkPath::of(place)?.path_of(PREVIOUS).display(),
+            left[..left.len().min(SHOWN)].join("`, `")
+        )))
     }
 
     /// Repairs what has replicas elsewhere; `full` all that is not local.
@@ -151,7 +170,7 @@ fn major(version: &str) -> &str {
 
 /// Up, normal and listening is not enough: a node that could not read its own tables makes itself a new
 /// identity, or none of its keyspaces.
-fn difference(manifest: &Manifest, node: &NodeIdentity, live: &Tables) -> Option<String> {
+pub(super) fn difference(manifest: &Manifest, node: &NodeIdentity, live: &Tables) -> Option<String> {
     let theirs = &manifest.node;
     let pairs = [
         ("host_id", &theirs.host_id, &node.host_id),

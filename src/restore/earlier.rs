@@ -24,6 +24,11 @@ impl Restore<'_> {
         self.journal.earlier = None;
         self.journal.earlier_removed = true;
         self.journal.enter(&self.state, Phase::Started)?;
+        self.remove_laid_by()
+    }
+
+    /// Only where the journal says so.
+    pub(super) fn remove_laid_by(&self) -> Result<()> {
         [REPLACED, REPLACED_UNDONE, UNDONE].iter().try_for_each(|level| self.swap.remove(level))
     }
 

@@ -11,6 +11,7 @@ use crate::archive::toc::rfc3339;
 use crate::cassandra::node::Node;
 use crate::docker::{RestartPolicy, RunState};
 use crate::error::Error;
+use crate::restore::proof::Receipt;
 use crate::state::NodeState;
 
 const NAME: &str = "journal.json";
@@ -35,12 +36,18 @@ pub struct Journal {
     /// What is set aside has a node's identity: where that is missing, the data is not there.
     #[serde(default)]
     pub held_identity: bool,
+    /// `staging: in_place`: what was live makes room for what is unpacked.
+    #[serde(default)]
+    pub in_place: bool,
     /// Its removal was begun: what is still there is a part.
     #[serde(default)]
     pub previous_removed: bool,
     /// The same of the way back from the restore before.
     #[serde(default)]
     pub earlier_removed: bool,
+    /// What a complete restore left, to be compared with what is there later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
     /// The restore before this one, as long as its way back is there: until this one is committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier: Option<Box<Journal>>,
@@ -69,6 +76,8 @@ pub enum Phase {
     Staged,
     /// The node is stopped, or about to be; live data is being set aside.
     SettingAside,
+    /// In place: what was live is being removed, then the archive unpacked.
+    Emptying,
     /// Everything live is set aside; staged data is being moved in.
     MovingIn,
     /// The archive's data lies where Cassandra looks for it.
@@ -100,6 +109,11 @@ impl Phase {
         !self.is_finished() && !matches!(self, Phase::Staging | Phase::Staged)
     }
 
+    /// Whether a roll-back was begun and has not ended.
+    pub fn is_undoing(self) -> bool {
+        matches!(self, Phase::UndoSettingAside | Phase::UndoMovingIn | Phase::UndoSwapped)
+    }
+
     /// Whether what was live before lies aside, or a part of it.
     pub fn has_previous(self) -> bool {
         self.touches_the_node() || self == Phase::Restored
@@ -110,6 +124,7 @@ impl Phase {
             Phase::Staging => "staging",
             Phase::Staged => "staged",
             Phase::SettingAside => "setting_aside",
+            Phase::Emptying => "emptying",
             Phase::MovingIn => "moving_in",
             Phase::Swapped => "swapped",
             Phase::Starting => "starting",
@@ -148,6 +163,17 @@ impl Journal {
     fn as_left(&self, node: &Node) -> String {
         let (phase, name, state) = (self.phase.word(), &node.container.name, node.found.run_state.word());
         format!("as an earlier run left it: `{phase}`, container `{name}` is {state}")
+    }
+
+    /// Whether what it set aside can be put back: a restore in place gives that up before its commit.
+    pub fn is_past_return(&self) -> bool {
+        self.in_place && self.previous_removed
+    }
+
+    /// Whether two looks saw the same: no other run wrote in between.
+    pub fn is_same(one: Option<&Journal>, other: Option<&Journal>) -> bool {
+        let seen = |journal: &Journal| (journal.run_id.clone(), journal.phase);
+        one.map(seen) == other.map(seen)
     }
 
     pub fn unfinished(&self) -> Error {

@@ -7,20 +7,50 @@ use crate::ansible::result::Report;
 use crate::cassandra::nodetool::Nodetool;
 use crate::docker::{RestartPolicy, RunState};
 use crate::error::tell;
+use crate::interrupt;
 use crate::proc;
 use crate::restore::journal::{Found, Phase};
 use crate::restore::swap::{PREVIOUS, STAGED, Swap};
 
 impl Restore<'_> {
-    /// Stops the node and puts the staged data in the place of the live data.
+    /// Stops the node and puts the archive's data in the place of the live data. Goes on with what a run that was
+    /// cut off has begun.
     pub(super) async fn replace(&mut self, report: &mut Report) -> Result<()> {
         report.enter("stop");
+        match self.journal.phase {
+            Phase::Staged => self.begin_to_replace()?,
+            _ => self.swap.check_mark(&[&self.journal.run_id])?,
+        }
+        self.stand_unfinished(report);
+        report.changed = true;
+        self.stop(report).await?;
+
+        report.enter("swap");
+        if self.journal.phase == Phase::SettingAside {
+            self.set_aside().await?;
+        }
+        if self.journal.phase == Phase::Emptying {
+            self.swap.remove_but_snapshots(PREVIOUS)?;
+            self.remove_laid_by()?;
+            report.enter("unpack");
+            self.unpack().await?;
+            self.make_sure_it_is_stopped().await?;
+            self.journal.enter(&self.state, Phase::MovingIn)?;
+        }
+        self.swap.move_in(STAGED)?;
+        self.journal.enter(&self.state, Phase::Swapped)?;
+        report.leaves_container(RunState::Exited.word());
+        Ok(())
+    }
+
+    /// Nothing is touched before the journal says how it was found.
+    fn begin_to_replace(&mut self) -> Result<()> {
         self.journal.found = Found {
             run_state: self.node.found.run_state,
             restart_policy: self.node.found.restart_policy.clone(),
         };
         self.swap.check_mark(&[&self.journal.run_id])?;
-        if !self.swap.holds_identity(STAGED)? {
+        if !self.journal.in_place && !self.swap.holds_identity(STAGED)? {
             bail!("what was unpacked of `{}` is not there any more", self.journal.archive.path.display());
         }
         // This restore makes a way back of its own; the one before it is kept until this one is committed.
@@ -29,23 +59,26 @@ impl Restore<'_> {
         if self.node.found.run_state.is_up() {
             self.journal.stopped_unix_ms = Some(now_unix_ms());
         }
-        self.journal.enter(&self.state, Phase::SettingAside)?;
-        self.stand_unfinished(report);
-        report.changed = true;
-        self.stop(report).await?;
+        self.journal.enter(&self.state, Phase::SettingAside)
+    }
 
-        report.enter("swap");
-        self.swap.adopt_unused()?;
+    async fn set_aside(&mut self) -> Result<()> {
+        self.swap.adopt_unused(self.swap.owner(self.archive()?)?)?;
         self.swap.make(PREVIOUS)?;
         self.swap.set_aside(PREVIOUS, &self.blocker_words())?;
         self.make_sure_it_is_stopped().await?;
         // A node that was starting may have made its identity since.
         self.journal.held_identity |= self.swap.holds_identity(PREVIOUS)?;
-        self.journal.enter(&self.state, Phase::MovingIn)?;
-        self.swap.move_in(STAGED)?;
-        self.journal.enter(&self.state, Phase::Swapped)?;
-        report.leaves_container(RunState::Exited.word());
-        Ok(())
+        if !self.journal.in_place {
+            return self.journal.enter(&self.state, Phase::MovingIn);
+        }
+        // The last moment at which whoever asked this run to end has the previous data again.
+        interrupt::check()?;
+        // Known before it is begun: a part of the data is no way back.
+        self.journal.previous_removed = true;
+        self.journal.earlier = None;
+        self.journal.earlier_removed = true;
+        self.journal.enter(&self.state, Phase::Emptying)
     }
 
     /// Stops Cassandra with the time it needs, and sees to it that nobody's policy starts it again.
@@ -104,20 +137,29 @@ impl Restore<'_> {
     pub(super) fn blocker_words(&self) -> String {
         format!(
             "This node is being restored from {} (run {}).\nNo Cassandra starts while this file is here. \
-             Do not remove it: the Ansible module cassandra_restore with state: rolled_back puts the previous data \
-             back.\n",
+             Do not remove it: the Ansible module cassandra_restore {}.\n",
             self.journal.archive.path.display(),
-            self.journal.run_id
+            self.journal.run_id,
+            match self.journal.in_place {
+                true => "finishes the job when it is run again with the same archive",
+                false => "with state: rolled_back puts the previous data back",
+            }
         )
     }
 
     /// From the first touch to the commit, unless something better is known: what is told where nobody is left
     /// to put anything back.
     pub(super) fn stand_unfinished(&self, report: &mut Report) {
-        report.standing = format!(
-            "The restore is unfinished: container `{}` is not to be started by hand, and no data is lost; run \
-             `cassandra_restore` with `state: rolled_back`",
-            self.node.container.name
-        );
+        let name = &self.node.container.name;
+        report.standing = match self.journal.is_past_return() {
+            true => format!(
+                "The previous data was given up (`staging: in_place`), and the archive is whole: container `{name}` is \
+                 not to be started by hand; run the same restore again"
+            ),
+            false => format!(
+                "The restore is unfinished: container `{name}` is not to be started by hand, and no data is lost; run \
+                 the same restore again to finish it, or `cassandra_restore` with `state: rolled_back` to undo it"
+            ),
+        };
     }
 }

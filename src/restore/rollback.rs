@@ -47,10 +47,15 @@ pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut 
         report.msg = format!("the restore of `{}` is rolled back already", journal.archive.path.display());
         return Ok(());
     }
+    foresee(node, &journal, report)?;
+    if request.mode.check { Ok(()) } else { end(request, node, journal, report).await }
+}
+
+/// What a roll-back would do, or what stands against it; nothing is changed.
+pub(super) fn foresee(node: &Node, journal: &Journal, report: &mut Report) -> Result<()> {
     let name = &node.container.name;
-    let was_touched = (Phase::SettingAside..Phase::RolledBack).contains(&journal.phase);
-    if was_touched {
-        demand_previous(node, &journal)?;
+    if was_touched(journal) {
+        demand_previous(node, journal)?;
         let is_unfinished = !journal.phase.is_finished();
         if is_unfinished {
             report.standing = journal.left(node);
@@ -68,15 +73,29 @@ pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut 
         }
         _ => format!("the previous data of container `{name}` would be put back"),
     };
-    tell_way_back(&journal, node, report);
-    if request.mode.check {
-        return Ok(());
-    }
+    tell_way_back(journal, node, report);
+    Ok(())
+}
+
+fn was_touched(journal: &Journal) -> bool {
+    (Phase::SettingAside..Phase::RolledBack).contains(&journal.phase)
+}
+
+/// Rolls back from wherever the journal says that a restore, or its roll-back, has come.
+pub(super) async fn end(
+    request: &RestoreRequest,
+    node: &Node,
+    journal: Journal,
+    report: &mut Report,
+) -> Result<()> {
+    foresee(node, &journal, report)?;
     report.changed = false;
+    let name = &node.container.name;
+    let was_touched = was_touched(&journal);
     let state = NodeState::enter(&request.access.state_dir, node, MODULE, &journal.backup.tag)?;
     report.progress = state.progress();
     // Under the lock now: the other run may have ended since the first look.
-    if Journal::read(&state)?.is_none_or(|now| now.phase != journal.phase || now.run_id != journal.run_id) {
+    if !Journal::is_same(Journal::read(&state)?.as_ref(), Some(&journal)) {
         return Err(Error::Busy { holder: "a run that has ended just now".to_owned() }.into());
     }
     let swap = Swap::open(node)?;
@@ -90,7 +109,7 @@ pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut 
         Phase::RolledBack => "the way back from the restore before is in its place again".to_owned(),
         _ => format!("the previous data of container `{name}` is back in place"),
     };
-    let mut restore = Restore { request, node, state, journal, swap };
+    let mut restore = Restore { request, node, state, journal, swap, archive: None };
     restore.put_back(report).await?;
     (report.msg, report.restore) = (msg, Some(rolled_back));
     report.changed = true;
@@ -117,8 +136,10 @@ fn tell_way_back(journal: &Journal, node: &Node, report: &mut Report) {
 /// Without the data that this restore set aside, a roll-back would start a new node.
 fn demand_previous(node: &Node, journal: &Journal) -> Result<()> {
     if journal.previous_removed {
-        let why = "the previous data was removed (`keep_previous: false`)".to_owned();
-        return Err(Error::NoPreviousData { why }.into());
+        let option = if journal.in_place { "staging: in_place" } else { "keep_previous: false" };
+        return Err(
+            Error::NoPreviousData { why: format!("the previous data was removed (`{option}`)") }.into()
+        );
     }
     // Not yet set aside, or moved in again already.
     let may_be_live = matches!(journal.phase, Phase::SettingAside | Phase::UndoMovingIn | Phase::UndoSwapped);
@@ -141,6 +162,10 @@ impl Restore<'_> {
         if self.journal.phase == Phase::Started {
             // Once it is committed, clients may have written.
             self.stand_committed(report);
+            return error;
+        }
+        if self.journal.is_past_return() {
+            self.stand_unfinished(report);
             return error;
         }
         let (failed_at, name) = (report.stage, self.node.container.name.clone());
@@ -204,16 +229,12 @@ impl Restore<'_> {
         if matches!(self.journal.phase, Phase::Started | Phase::Restored) {
             self.journal.stopped_unix_ms = is_up.then(now_unix_ms);
         }
-        self.stop(report).await?;
-        match self.journal.phase {
-            // What is live is the rest of the previous data: there is nothing to take out.
-            Phase::SettingAside => {}
-            Phase::UndoSettingAside | Phase::UndoMovingIn | Phase::UndoSwapped => {}
-            _ => {
-                self.swap.clear(UNDONE)?;
-                self.journal.enter(&self.state, Phase::UndoSettingAside)?;
-            }
+        // While it sets aside, what is live is the rest of the previous data: there is nothing to take out.
+        if self.journal.phase != Phase::SettingAside && !self.journal.phase.is_undoing() {
+            self.swap.clear(UNDONE)?;
+            self.journal.enter(&self.state, Phase::UndoSettingAside)?;
         }
+        self.stop(report).await?;
         if self.journal.phase == Phase::UndoSettingAside {
             self.swap.set_aside(UNDONE, &self.blocker_words())?;
         }
@@ -226,6 +247,8 @@ impl Restore<'_> {
         }
         self.swap.tidy()?;
         self.swap.remove_empty(PREVIOUS)?;
+        // Those that a complete restore had brought to its tables.
+        self.swap.carry_snapshots(UNDONE)?;
         if !self.journal.was_started {
             // The archive still has every byte of it; no client ever wrote to it.
             self.swap.remove(UNDONE)?;

@@ -10,6 +10,7 @@ use crate::archive::reader::Archive;
 use crate::cassandra::node::{Node, Place};
 use crate::dir::{Dir, Entry, Kind, is_not_found};
 use crate::durable;
+use crate::restore::snapshots;
 use crate::restore::work::{self, WorkPath, make_like_parent, refuse_without_exchange};
 
 /// The names in a work directory.
@@ -56,6 +57,11 @@ impl Swap {
     /// The data directories' sites.
     pub fn data(&self) -> &[Site] {
         &self.sites[..self.data]
+    }
+
+    /// The sites of commit log, hints and saved caches.
+    pub(super) fn others(&self) -> &[Site] {
+        &self.sites[self.data..]
     }
 
     /// Says whose the work directories are; checked before each step of that run.
@@ -161,6 +167,18 @@ impl Swap {
         Ok(true)
     }
 
+    /// Whether some of the previous data is there, snapshots not counted; nothing is made to see it.
+    pub fn holds_previous(node: &Node) -> Result<bool> {
+        for place in &node.data {
+            let work = WorkPath::of(place)?.open()?;
+            let aside = work.map(|work| work.dir_if_there(PREVIOUS)).transpose()?.flatten();
+            if aside.as_ref().map(snapshots::holds_more).transpose()?.unwrap_or(false) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether a level, or where that is as good a live directory, holds a node; nothing is made to see it.
     pub fn finds_identity(node: &Node, level: &str, or_live: bool) -> Result<bool> {
         for place in &node.data {
@@ -213,16 +231,11 @@ impl Swap {
         Ok(first.map_or((own.st_uid, own.st_gid), |first| (first.uid, first.gid)))
     }
 
-    /// Gives directories that are new and root's to the owner of the staged files: Cassandra writes in them.
-    pub fn adopt_unused(&self) -> Result<()> {
-        let Some(staged) = self.data().first().map(|site| site.work.dir(STAGED)).transpose()? else {
-            return Ok(());
-        };
-        let Some(keyspace) = staged.dir_names()?.into_iter().next() else { return Ok(()) };
-        let owner = staged.dir(&keyspace)?.own_stat()?;
+    /// Gives directories that are new and root's to the owner of the restored files: Cassandra writes in them.
+    pub fn adopt_unused(&self, (uid, gid): (u32, u32)) -> Result<()> {
         for site in &self.sites {
             if site.live.own_stat()?.st_uid == 0 && site.is_unused()? {
-                site.live.set_owner(owner.st_uid, owner.st_gid)?;
+                site.live.set_owner(uid, gid)?;
             }
         }
         Ok(())

@@ -144,12 +144,14 @@ fn a_restore_that_another_state_dir_knows_to_be_unfinished_is_refused() {
             data.display()
         )
     );
-    // Known, it is told as what it is, with the way out.
+    // Known, it is told as what it is, with the ways out, and undone.
+    let refused = node.run_module("cassandra_backup", json!({"tag": "other"}));
     assert_eq!(
-        restore(&node, json!({}))["msg"],
+        refused["msg"],
         format!(
-            "a restore of this node is unfinished (phase `setting_aside`, archive `{}`). No data is lost; the node is as \
-             an earlier run left it: `setting_aside`, container `node` is exited. undo it by `cassandra_restore` with `state: rolled_back`",
+            "a restore of this node is unfinished (phase `setting_aside`, archive `{}`). No archive was made. No data is \
+             lost; the node is as an earlier run left it: `setting_aside`, container `node` is exited. finish it by \
+             running that restore again, or undo it by `cassandra_restore` with `state: rolled_back`",
             node.archive("nightly").display()
         )
     );

@@ -139,7 +139,10 @@ impl FakeNode {
         let mut container = self.world.container();
         let node = &mut container.cassandra;
         let dirs = node.table_dirs(keyspace, table);
-        snapshot(&dirs, &format!("dropped-1795421386961-{table}"), None);
+        // By the time of the drop: a table that a restore has brought back is dropped a second time later.
+        let tags = (1_795_421_386_961_u64..).map(|time| format!("dropped-{time}-{table}"));
+        let mut free = tags.filter(|tag| !dirs.iter().any(|dir| dir.join("snapshots").join(tag).exists()));
+        snapshot(&dirs, &free.next().expect("a time"), None);
         for dir in &dirs {
             regular_files(dir).iter().for_each(|file| fs::remove_file(file).expect("a dropped file removed"));
             index_dirs(dir)
