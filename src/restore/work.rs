@@ -12,6 +12,8 @@ use crate::durable;
 use crate::error::Error;
 
 const RUN: &str = "run";
+const RUN_DRAFT: &str = "run.new";
+const PROBES: [&str; 2] = ["probe-1", "probe-2"];
 
 /// Where the work directory of a live directory lies.
 #[derive(Debug)]
@@ -69,6 +71,11 @@ pub fn mark(work: &Dir, run_id: &str) -> Result<()> {
     durable::write(work, RUN, 0o600, run_id.as_bytes())
 }
 
+/// Removes what a run that was killed was about to make.
+pub fn remove_unfinished(work: &Dir) -> Result<()> {
+    PROBES.iter().chain([&RUN_DRAFT]).try_for_each(|name| work.remove_tree(name))
+}
+
 /// Refuses a work directory that is another run's, or nobody's.
 pub fn check_mark(work: &Dir, live: &Path, run_ids: &[&str]) -> Result<()> {
     let path = work.path_of(RUN);
@@ -110,7 +117,6 @@ fn mount_of(dir: &Dir) -> Result<u64> {
 /// Refuses a filesystem that cannot exchange two names in one step: there the blocker would leave a moment
 /// in which a Cassandra that starts makes itself a new node.
 pub fn refuse_without_exchange(work: &Dir) -> Result<()> {
-    const PROBES: [&str; 2] = ["probe-1", "probe-2"];
     for probe in PROBES {
         work.remove_tree(probe)?;
         work.create_file(probe, 0o600)?;

@@ -131,6 +131,11 @@ impl FakeNode {
         self.world.container().cassandra.write(&format!("{keyspace}.{table}"));
     }
 
+    /// Somebody takes a snapshot of one table.
+    pub fn operators_snapshot(&self, keyspace: &str, table: &str, tag: &str) {
+        snapshot(&self.world.container().cassandra.table_dirs(keyspace, table), tag, None);
+    }
+
     pub fn flush(&self) {
         self.world.container().cassandra.flush();
     }
