@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use cassandra_backup::docker::RunState;
 use serde_json::{Value, json};
 
-use super::world::World;
+use super::world::{Files, World};
 use crate::support::{Effect, FakeNode, Frozen, Served};
 
 pub const RESTORE: &str = "cassandra_restore";
@@ -53,8 +53,7 @@ pub struct Scene {
 pub fn node(directories: usize) -> FakeNode {
     let node = FakeNode::small().data_directories(directories);
     let node = node.with_table("ks1", "users", 2).with_index("ks1", "users", "by_city").with_table("ks1", "old", 1);
-    let made = node.run_module("cassandra_backup", json!({"tag": "nightly"}));
-    assert_eq!(made["failed"], Value::Null, "{made:#}");
+    backed_up(&node, "nightly");
     node.drop_table("ks1", "old");
     let node = node.with_table("ks1", "new", 1).with_hints();
     node.operators_snapshot("ks1", "users", "before_upgrade");
@@ -64,6 +63,11 @@ pub fn node(directories: usize) -> FakeNode {
     let node = node.with_hints();
     node.write("ks1", "users");
     node
+}
+
+pub fn backed_up(node: &FakeNode, tag: &str) {
+    let made = node.run_module("cassandra_backup", json!({"tag": tag}));
+    assert_eq!(made["failed"], Value::Null, "{made:#}");
 }
 
 impl Scene {
@@ -91,6 +95,14 @@ impl Scene {
         assert_ne!(previous.served, restored.served);
         node.thaw(&start);
         Scene { node, start, epoch, restore, previous, previous_restarted, restored, starts }
+    }
+
+    /// Where a run of this brings it: the way back is what is tested from there.
+    pub fn after(&self, ask: &Ask) -> Frozen {
+        self.node.thaw(&self.start);
+        let (result, _) = self.run(ask);
+        assert_eq!(result["failed"], Value::Null, "{result:#}");
+        self.node.freeze()
     }
 
     pub fn world(&self) -> World {
@@ -132,12 +144,20 @@ impl Scene {
 
     /// The restore is complete, and nothing is left over: all is as after a run that nobody disturbed.
     pub fn is_restored(&self, story: &str, result: &Value) {
+        self.is_restored_again(story, result, false);
+    }
+
+    /// `once_more`: it was complete already, and done again where that could not be proven; the way back is then from
+    /// the archive's data.
+    pub fn is_restored_again(&self, story: &str, result: &Value, once_more: bool) {
         assert_eq!(result["failed"], Value::Null, "{story}: {result:#}");
         self.stands(story, &self.restored.world);
         assert_eq!(Served::by(&self.node.dirs()), self.restored.served, "{story}");
         let (world, clean) = (self.world(), &self.restored.world);
         same(story, &world.live(), &clean.live());
-        same(story, &world.aside(), &clean.aside());
+        if !once_more || result["changed"] == false {
+            same(story, &world.aside(), &clean.aside());
+        }
         same(story, &world.backup, &clean.backup);
         let told = |world: &World| {
             let mut journal = world.journal().expect("a journal");
@@ -150,13 +170,34 @@ impl Scene {
         assert_eq!(names(&world), names(clean), "{story}");
     }
 
-    /// The previous data is in place, byte for byte, and all is as it was found.
-    pub fn is_rolled_back(&self, story: &str, result: &Value) {
+    /// What `state: rolled_back` leads to from here: the previous data is in place, byte for byte, and all is as it was
+    /// found; or the words say why not.
+    pub fn rolls_back(&self, story: &str) {
+        let (now, began) = (self.world().journal(), self.previous.world.journal());
+        if now == began {
+            // Nothing of this restore is known yet; a roll-back would be that of the one before.
+            return self.previous_stands(story, false, false);
+        }
+        let flag = |name: &str| now.as_ref().is_some_and(|journal| journal[name] == true);
+        let is_complete = now.as_ref().is_some_and(|journal| journal["phase"] == "restored");
+        let may_be_undone = ["starting", "started", "restored"].contains(&self.world().phase().as_str()) || flag("was_started");
+        let (result, _) = self.run(&Ask::RollBack);
+        if flag("previous_removed") {
+            let told = result["msg"].as_str().expect("a message");
+            assert!(told.contains("the previous data was removed (`"), "{story}: {result:#}");
+            self.holds(story);
+            let (result, _) = self.run(&self.same_again());
+            return self.is_restored(story, &result);
+        }
         assert_eq!(result["failed"], Value::Null, "{story}: {result:#}");
-        self.previous_stands(story);
+        let is_done = result["restore"]["state"] == "rolled_back" && result["rolled_back"] == true;
+        assert!(is_done || result["changed"] == false, "{story}: {result:#}");
+        self.previous_stands(story, flag("earlier_removed") || is_complete, may_be_undone);
     }
 
-    pub fn previous_stands(&self, story: &str) {
+    /// `gave_up_earlier`: a complete restore is no more undone together with the one before it. `was_started`: what was
+    /// restored may hold clients' writes, and is kept.
+    pub fn previous_stands(&self, story: &str, gave_up_earlier: bool, was_started: bool) {
         self.stands(story, &self.previous.world);
         assert_eq!(Served::by(&self.node.dirs()), self.previous.served, "{story}");
         let (world, clean) = (self.world(), &self.previous.world);
@@ -166,21 +207,20 @@ impl Scene {
             same(story, &live, &self.previous_restarted.live());
         }
         same(story, &world.backup, &clean.backup);
-        let was_started = world.journal().is_some_and(|journal| journal["was_started"] == true);
+        let phase = |world: &World| world.journal().map(|journal| journal["phase"].clone());
         let mut aside = world.aside();
-        if world.journal().is_none() {
+        if world.journal() == clean.journal() {
             // Who died there has left nothing for a roll-back to find; the next restore removes them.
             aside.retain(|path, _| !path.contains("/probe-"));
         }
-        if !clean.aside().keys().any(|path| path.contains("/undone")) && was_started {
-            // It may hold clients' writes.
+        let is_undone = phase(&world) == Some(json!("rolled_back"));
+        if was_started {
             aside.retain(|path, _| !path.split('/').any(|name| name == "undone"));
         }
-        same(story, &aside, &clean.aside());
-        let journal = world.journal().map(|journal| journal["phase"].clone());
-        let before = clean.journal().map(|journal| journal["phase"].clone());
-        let allowed = [before.clone(), before.is_none().then(|| json!("rolled_back"))];
-        assert!(allowed.contains(&journal), "{story}: {journal:?}");
+        let before = if gave_up_earlier { Files::new() } else { clean.aside() };
+        same(story, &aside, &before);
+        let is_told = phase(&world) == phase(clean) || (is_undone && (gave_up_earlier || phase(clean).is_none()));
+        assert!(is_told, "{story}: {:?}", phase(&world));
     }
 
     fn stands(&self, story: &str, as_in: &World) {
@@ -211,7 +251,7 @@ fn restarted(node: &FakeNode, was_up: bool, epoch: SystemTime) -> World {
     World::of(node, epoch)
 }
 
-fn same(story: &str, is: &super::world::Files, should: &super::world::Files) {
+fn same(story: &str, is: &Files, should: &Files) {
     if is == should {
         return;
     }

@@ -1,35 +1,110 @@
-//! One kill, after each step that changes something.
+//! One kill, after each step that changes something; then the same run again, or a roll-back.
 
-use serde_json::json;
+use std::collections::HashSet;
 
-use crate::kills::scene::{Ask, Scene};
+use cassandra_backup::docker::RunState;
+use serde_json::{Value, json};
+
+use crate::kills::scene::{Ask, Scene, backed_up};
 use crate::kills::world::points;
+use crate::support::{FakeNode, Frozen};
 
-/// Kills a run of `first` after each step; then the same again, and a roll-back, each from there.
-fn each_step(scene: &Scene, first: &Ask) -> usize {
-    scene.node.thaw(&scene.start);
+/// Kills a run after each of its steps. From each state that this leaves, the restore is run again, and rolled back.
+/// Returns how many kills there were.
+fn each_step(scene: &Scene, from: &Frozen, first: &Ask, collapsed: bool) -> usize {
+    scene.node.thaw(from);
     let (result, effects) = scene.run(first);
-    scene.is_restored("undisturbed", &result);
-    let points = points(&effects, false);
+    assert_eq!(result["failed"], Value::Null, "{result:#}");
+    let (points, mut seen) = (points(&effects, collapsed), HashSet::new());
     for after in &points {
-        scene.node.thaw(&scene.start);
+        scene.node.thaw(from);
         scene.kill(first, *after);
+        if !seen.insert(scene.world().key()) {
+            continue;
+        }
         let killed = scene.node.freeze();
         let story = format!("killed after step {after} ({:?})", effects[usize::try_from(*after).unwrap() - 1]);
+        let was_complete = scene.world().phase() == "restored";
         let (result, _) = scene.run(&scene.same_again());
-        scene.is_restored(&format!("{story}, run again"), &result);
+        scene.is_restored_again(&format!("{story}, run again"), &result, was_complete);
         scene.node.thaw(&killed);
-        let had_journal = scene.world().journal().is_some();
-        let (result, _) = scene.run(&Ask::RollBack);
-        if had_journal { scene.is_rolled_back(&format!("{story}, rolled back"), &result) } else {
-            scene.previous_stands(&story);
-        }
+        scene.rolls_back(&format!("{story}, rolled back"));
     }
     points.len()
 }
 
+/// So that no effect slips by unnoticed.
+fn counted(kills: usize, known: usize) {
+    assert_eq!(
+        kills, known,
+        "this run has other steps than it had: see that each is right (src/effect.rs says how to log them), then put \
+         the new number here"
+    );
+}
+
+fn nothing(_: &FakeNode) {}
+
 #[test]
-fn a_restore() {
-    let scene = Scene::new(1, json!({}), |_| ());
-    assert_eq!(each_step(&scene, &scene.same_again()), 0);
+fn a_restore_killed_after_any_step_is_finished_or_undone_by_the_next_run() {
+    let scene = Scene::new(1, json!({}), nothing);
+    counted(each_step(&scene, &scene.start, &scene.same_again(), false), 311);
+}
+
+#[test]
+fn and_so_is_one_over_two_data_directories() {
+    let scene = Scene::new(2, json!({}), nothing);
+    counted(each_step(&scene, &scene.start, &scene.same_again(), true), 0);
+}
+
+#[test]
+fn and_one_that_keeps_no_previous_data() {
+    let scene = Scene::new(1, json!({"keep_previous": false}), nothing);
+    counted(each_step(&scene, &scene.start, &scene.same_again(), true), 0);
+}
+
+#[test]
+fn and_one_in_place() {
+    let scene = Scene::new(1, json!({"staging": "in_place", "give_up_previous": true}), nothing);
+    counted(each_step(&scene, &scene.start, &scene.same_again(), true), 0);
+}
+
+#[test]
+fn and_one_of_a_node_that_was_found_stopped() {
+    let scene = Scene::new(2, json!({"start": "as_found"}), FakeNode::stop);
+    assert_eq!(scene.restored.world.run_state, RunState::Exited);
+    counted(each_step(&scene, &scene.start, &scene.same_again(), true), 0);
+}
+
+#[test]
+fn and_one_over_the_way_back_of_a_restore_before() {
+    let scene = Scene::new(1, json!({"tag": "later"}), |node| {
+        backed_up(node, "later");
+        let result = node.run_module("cassandra_restore", json!({"tag": "nightly"}));
+        assert_eq!(result["changed"], true, "{result:#}");
+        node.write("ks1", "users");
+    });
+    counted(each_step(&scene, &scene.start, &scene.same_again(), true), 0);
+}
+
+#[test]
+fn and_one_to_each_state_on_the_way() {
+    let scene = Scene::new(1, json!({}), nothing);
+    let mut kills = Vec::new();
+    for state in ["staged", "swapped", "started"] {
+        kills.push(each_step(&scene, &scene.start, &Ask::Restore(json!({"tag": "nightly", "state": state})), true));
+    }
+    assert_eq!(kills, [0, 0, 0]);
+}
+
+#[test]
+fn a_roll_back_by_hand_killed_after_any_step_is_ended_by_the_next_run() {
+    let mut kills = Vec::new();
+    for directories in [1, 2] {
+        let scene = Scene::new(directories, json!({}), nothing);
+        for state in ["staged", "swapped", "started", "restored"] {
+            let from = scene.after(&Ask::Restore(json!({"tag": "nightly", "state": state})));
+            kills.push(each_step(&scene, &from, &Ask::RollBack, true));
+        }
+    }
+    assert_eq!(kills, [0; 8]);
 }

@@ -22,7 +22,7 @@ pub enum Served {
 pub struct Content {
     pub host_id: String,
     /// Each file of the users' live tables and the roles, with its content.
-    pub files: BTreeMap<String, Vec<u8>>,
+    pub files: BTreeMap<String, String>,
     /// Writes after the last sstable that the test made: replayed from the commit log, or flushed since.
     pub late_writes: BTreeMap<String, usize>,
     pub hints: BTreeSet<String>,
@@ -85,9 +85,8 @@ impl Content {
     fn add(&mut self, data: &Path, dir: &Path, table: &str) {
         let mut flushed = BTreeSet::new();
         for file in regular_files(dir) {
-            let text = fs::read(&file).expect("its content");
-            let late =
-                String::from_utf8_lossy(&text).strip_suffix(" rows written later\n").map(str::to_owned);
+            let text = String::from_utf8_lossy(&fs::read(&file).expect("its content")).into_owned();
+            let late = text.strip_suffix(" rows written later\n").map(str::to_owned);
             if let Some(count) = late.and_then(|count| count.parse::<usize>().ok()) {
                 *self.late_writes.entry(table.to_owned()).or_default() += count;
                 flushed.insert(name(&file).replace("Data.db", ""));
