@@ -70,6 +70,25 @@ pub fn backed_up(node: &FakeNode, tag: &str) {
     assert_eq!(made["failed"], Value::Null, "{made:#}");
 }
 
+/// A restore of `later`, on a node that was restored from `nightly` and written to since.
+pub fn over_another() -> Scene {
+    Scene::new(1, json!({"tag": "later"}), |node| {
+        backed_up(node, "later");
+        let result = node.run_module(RESTORE, json!({"tag": "nightly"}));
+        assert_eq!(result["changed"], true, "{result:#}");
+        node.write("ks1", "users");
+    })
+}
+
+/// So that no effect slips by unnoticed.
+pub fn counted<T: PartialEq + std::fmt::Debug>(kills: T, known: T) {
+    assert_eq!(
+        kills, known,
+        "a run has other steps than it had: see that each is right (src/effect.rs says how to log them), then put the \
+         new number, on the left, in place of the old one"
+    );
+}
+
 impl Scene {
     /// `prepare` brings it to where the runs begin.
     pub fn new(directories: usize, args: Value, prepare: impl FnOnce(&FakeNode)) -> Scene {

@@ -5,17 +5,17 @@ use std::collections::HashSet;
 use cassandra_backup::docker::RunState;
 use serde_json::{Value, json};
 
-use crate::kills::scene::{Ask, Scene, backed_up};
-use crate::kills::world::points;
+use crate::kills::scene::{Ask, Scene, counted, over_another};
+use crate::kills::world::{Points, points};
 use crate::support::{FakeNode, Frozen};
 
 /// Kills a run after each of its steps. From each state that this leaves, the restore is run again, and rolled back.
 /// Returns how many kills there were.
-fn each_step(scene: &Scene, from: &Frozen, first: &Ask, collapsed: bool) -> usize {
+fn each_step(scene: &Scene, from: &Frozen, first: &Ask, which: Points) -> usize {
     scene.node.thaw(from);
     let (result, effects) = scene.run(first);
     assert_eq!(result["failed"], Value::Null, "{result:#}");
-    let (points, mut seen) = (points(&effects, collapsed), HashSet::new());
+    let (points, mut seen) = (points(&effects, which), HashSet::new());
     for after in &points {
         scene.node.thaw(from);
         scene.kill(first, *after);
@@ -33,57 +33,43 @@ fn each_step(scene: &Scene, from: &Frozen, first: &Ask, collapsed: bool) -> usiz
     points.len()
 }
 
-/// So that no effect slips by unnoticed.
-fn counted(kills: usize, known: usize) {
-    assert_eq!(
-        kills, known,
-        "this run has other steps than it had: see that each is right (src/effect.rs says how to log them), then put \
-         the new number here"
-    );
-}
-
 fn nothing(_: &FakeNode) {}
 
 #[test]
 fn a_restore_killed_after_any_step_is_finished_or_undone_by_the_next_run() {
     let scene = Scene::new(1, json!({}), nothing);
-    counted(each_step(&scene, &scene.start, &scene.same_again(), false), 311);
+    counted(each_step(&scene, &scene.start, &scene.same_again(), Points::Every), 311);
 }
 
 #[test]
 fn and_so_is_one_over_two_data_directories() {
     let scene = Scene::new(2, json!({}), nothing);
-    counted(each_step(&scene, &scene.start, &scene.same_again(), true), 0);
+    counted(each_step(&scene, &scene.start, &scene.same_again(), Points::Coarse), 0);
 }
 
 #[test]
 fn and_one_that_keeps_no_previous_data() {
     let scene = Scene::new(1, json!({"keep_previous": false}), nothing);
-    counted(each_step(&scene, &scene.start, &scene.same_again(), true), 0);
+    counted(each_step(&scene, &scene.start, &scene.same_again(), Points::Coarse), 0);
 }
 
 #[test]
 fn and_one_in_place() {
     let scene = Scene::new(1, json!({"staging": "in_place", "give_up_previous": true}), nothing);
-    counted(each_step(&scene, &scene.start, &scene.same_again(), true), 0);
+    counted(each_step(&scene, &scene.start, &scene.same_again(), Points::Coarse), 0);
 }
 
 #[test]
 fn and_one_of_a_node_that_was_found_stopped() {
     let scene = Scene::new(2, json!({"start": "as_found"}), FakeNode::stop);
     assert_eq!(scene.restored.world.run_state, RunState::Exited);
-    counted(each_step(&scene, &scene.start, &scene.same_again(), true), 0);
+    counted(each_step(&scene, &scene.start, &scene.same_again(), Points::Coarse), 0);
 }
 
 #[test]
 fn and_one_over_the_way_back_of_a_restore_before() {
-    let scene = Scene::new(1, json!({"tag": "later"}), |node| {
-        backed_up(node, "later");
-        let result = node.run_module("cassandra_restore", json!({"tag": "nightly"}));
-        assert_eq!(result["changed"], true, "{result:#}");
-        node.write("ks1", "users");
-    });
-    counted(each_step(&scene, &scene.start, &scene.same_again(), true), 0);
+    let scene = over_another();
+    counted(each_step(&scene, &scene.start, &scene.same_again(), Points::Coarse), 0);
 }
 
 #[test]
@@ -91,7 +77,7 @@ fn and_one_to_each_state_on_the_way() {
     let scene = Scene::new(1, json!({}), nothing);
     let mut kills = Vec::new();
     for state in ["staged", "swapped", "started"] {
-        kills.push(each_step(&scene, &scene.start, &Ask::Restore(json!({"tag": "nightly", "state": state})), true));
+        kills.push(each_step(&scene, &scene.start, &Ask::Restore(json!({"tag": "nightly", "state": state})), Points::Coarse));
     }
     assert_eq!(kills, [0, 0, 0]);
 }
@@ -103,7 +89,7 @@ fn a_roll_back_by_hand_killed_after_any_step_is_ended_by_the_next_run() {
         let scene = Scene::new(directories, json!({}), nothing);
         for state in ["staged", "swapped", "started", "restored"] {
             let from = scene.after(&Ask::Restore(json!({"tag": "nightly", "state": state})));
-            kills.push(each_step(&scene, &from, &Ask::RollBack, true));
+            kills.push(each_step(&scene, &from, &Ask::RollBack, Points::Coarse));
         }
     }
     assert_eq!(kills, [0; 8]);

@@ -151,19 +151,38 @@ fn strip(value: &mut Value) {
     journal.get_mut("earlier").iter_mut().for_each(|earlier| strip(earlier));
 }
 
-/// The steps after which a run is to die. Within the unpacking, and the removal of what was unpacked, only the first
-/// and the last are: whatever is in `staged/`, the next run's first act on it is to remove all of it.
-pub fn points(effects: &[Effect], collapsed: bool) -> Vec<u64> {
+/// After which steps a run is to die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Points {
+    /// Each that changes something.
+    Every,
+    /// Without syncs: `kill -9` loses nothing that the kernel has. And of those within the unpacking, and the removal of
+    /// what was unpacked, only the first and the last: whatever is in `staged/`, the next run's first act on it is to
+    /// remove it.
+    Coarse,
+    /// Without those either that make and fill a draft, `*.new`: nobody reads one, and its next writer begins with its
+    /// removal. A death before it gets its name is the death before it was begun.
+    Coarsest,
+}
+
+pub fn points(effects: &[Effect], which: Points) -> Vec<u64> {
     let in_staged = |effect: &&Effect| {
         let path = effect.path.to_string_lossy();
         path.contains("/staged/") && !matches!(effect.kind.as_str(), "Rename" | "Exchange")
+    };
+    let is_draft = |effect: &Effect| {
+        effect.path.extension().is_some_and(|extension| extension == "new") && effect.to.is_none()
     };
     let changing: Vec<&Effect> = effects.iter().filter(|effect| effect.changes()).collect();
     let is_kept = |at: usize| {
         let effect = changing[at];
         let neighbour = |at: usize| changing.get(at).is_some_and(in_staged);
         let is_inner = in_staged(&effect) && at > 0 && neighbour(at - 1) && neighbour(at + 1);
-        !collapsed || !(effect.is_sync() || is_inner)
+        match which {
+            Points::Every => true,
+            Points::Coarse => !effect.is_sync() && !is_inner,
+            Points::Coarsest => !effect.is_sync() && !is_inner && !is_draft(effect),
+        }
     };
     (0..changing.len()).filter(|at| is_kept(*at)).map(|at| changing[at].step).collect()
 }
