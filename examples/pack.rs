@@ -1,6 +1,7 @@
 //! Packs any directory into an archive, and unpacks or verifies one: to try the format by hand.
 //!
-//! `pack <directory> <archive>`, `unpack <archive> <directory>`, `verify <archive>`
+//! `pack <directory> <archive>`, `unpack <archive> <directory>`, `verify <archive>`; `repack <directory> <archive>` packs
+//! what `tar xzf` has made of an archive, with the manifest of that and its counts made right.
 
 use std::path::Path;
 
@@ -19,6 +20,10 @@ fn main() -> Result<()> {
             println!("{} bytes, table of contents {}", written.size, written.toc_digest);
             println!("{}  {archive}", written.sha256);
         }
+        ["repack", directory, archive] => {
+            let written = archives::repack(Path::new(directory), Path::new(archive))?;
+            println!("{}  {archive}", written.sha256);
+        }
         ["unpack", archive, directory] => {
             let verified = archives::unpack(Path::new(archive), &[Path::new(directory)])?;
             println!("{}  {archive}", verified.sha256);
@@ -27,7 +32,9 @@ fn main() -> Result<()> {
             let verified = archives::verify(Path::new(archive))?;
             println!("{}  {archive}", verified.sha256);
         }
-        _ => bail!("pack <directory> <archive> | unpack <archive> <directory> | verify <archive>"),
+        _ => bail!(
+            "pack <directory> <archive> | repack <directory> <archive> | unpack <archive> <directory> | verify <archive>"
+        ),
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::archive::manifest::NodeIdentity;
+use crate::archive::toc::rfc3339;
 use crate::cassandra::node::Node;
 use crate::dir::Dir;
 use crate::durable::{self, Lock};
@@ -18,6 +20,7 @@ use crate::progress::{Progress, Running};
 
 const LOCK: &str = "lock";
 const SNAPSHOT: &str = "snapshot.json";
+const STARTED: &str = "started.json";
 const NODE: &str = "node.json";
 
 /// The folder of one node in `state_dir`. A node is known by its data directories on this host: a container
@@ -34,6 +37,13 @@ pub struct NodeState {
 pub struct SnapshotMark {
     pub tag: String,
     pub backup_dir: PathBuf,
+}
+
+/// Says that a stopped container is started for a backup, and is to be stopped again.
+#[derive(Debug, Serialize, Deserialize)]
+struct StartMark {
+    #[serde(with = "rfc3339")]
+    before: SystemTime,
 }
 
 /// What the last run knew, for a time when the node is stopped and cannot be asked.
@@ -118,6 +128,23 @@ impl NodeState {
 
     pub fn unmark_snapshot(&self) -> Result<()> {
         durable::remove(&self.dir, SNAPSHOT)
+    }
+
+    pub fn mark_start(&self) -> Result<()> {
+        self.write(STARTED, &StartMark { before: SystemTime::now() })
+    }
+
+    pub fn unmark_start(&self) -> Result<()> {
+        durable::remove(&self.dir, STARTED)
+    }
+
+    /// Whether a container that runs since then was started by a run of ours, which died before it could stop it:
+    /// right after the mark, so that no later start by somebody else counts.
+    pub fn is_left_running(&self, started: Option<SystemTime>) -> Result<bool> {
+        const AT_ONCE: Duration = Duration::from_secs(60);
+        let mark: Option<StartMark> = self.read(STARTED)?;
+        let (Some(mark), Some(started)) = (mark, started) else { return Ok(false) };
+        Ok(started.duration_since(mark.before).is_ok_and(|since| since < AT_ONCE))
     }
 
     pub fn remembered(&self) -> Result<Option<Remembered>> {

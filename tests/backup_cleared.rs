@@ -12,7 +12,7 @@ use backups::{
 };
 use cassandra_backup::docker::RunState;
 use serde_json::json;
-use support::{FakeNode, Fault, Signal, tree};
+use support::{FakeNode, Fault, Signal};
 
 /// A node at which every backup stands still once its snapshot is taken, until the meeting is over.
 fn stands_still(node: FakeNode) -> (FakeNode, Meeting) {
@@ -271,70 +271,6 @@ fn both_failures_are_told_where_clearing_fails_too() {
          and try the command with `docker exec`"
     );
     assert_eq!(told(&result), ("nodetool_failed", message.as_str()));
-}
-
-#[test]
-fn what_a_killed_run_left_is_cleared_by_the_next_one() {
-    for tag in ["nightly", "weekly"] {
-        let (node, meeting) = stands_still(small().with_operator_snapshot("mine"));
-        let run = node.start_module("cassandra_backup", json!({"tag": "nightly"}));
-        meeting.wait();
-        run.kill();
-        meeting.end();
-        assert!(node.snapshots().contains("nightly"));
-        assert_eq!(files(&node.backup_dir()), ["nightly.tgz.partial"]);
-
-        let result = backup(&node, json!({"tag": tag}));
-
-        assert_eq!(result["changed"], true, "{result:#}");
-        assert_eq!(node.snapshots().into_iter().collect::<Vec<_>>(), ["mine"]);
-        assert_eq!(files(&node.backup_dir()), [format!("{tag}.tgz"), format!("{tag}.tgz.sha256")]);
-        assert_eq!(node.changes()[1], "nodetool clearsnapshot -t nightly");
-        assert_no_mark(&node);
-    }
-}
-
-#[test]
-fn a_killed_run_is_cleared_up_after_where_its_directory_is_gone() {
-    let (node, meeting) = stands_still(small());
-    let run = node.start_module("cassandra_backup", json!({"tag": "nightly"}));
-    meeting.wait();
-    run.kill();
-    meeting.end();
-    fs::remove_dir_all(node.backup_dir()).unwrap();
-
-    nightly(&node);
-
-    assert_eq!(node.snapshots().len(), 0);
-}
-
-#[test]
-fn check_mode_leaves_what_a_killed_run_left() {
-    let (node, meeting) = stands_still(small());
-    let run = node.start_module("cassandra_backup", json!({"tag": "nightly"}));
-    meeting.wait();
-    run.kill();
-    meeting.end();
-    let host = tree(node.host());
-
-    let result = backup(&node, json!({"tag": "weekly", "_ansible_check_mode": true}));
-
-    assert_eq!(result["changed"], true, "{result:#}");
-    assert!(tree(node.host()) == host);
-}
-
-#[test]
-fn a_snapshot_that_still_runs_in_the_container_is_waited_for() {
-    let node = small().running_command("nodetool snapshot -t somebodys");
-
-    let result = backup(&node, json!({"tag": "nightly", "wait_timeout": 1}));
-
-    let message = format!(
-        "another run is at work on this node: a `nodetool snapshot` is running in container `node`. {RUNNING}. \
-         wait until it has ended, then run again"
-    );
-    assert_eq!(told(&result), ("busy", message.as_str()));
-    assert_eq!(node.changes(), [""; 0]);
 }
 
 #[test]

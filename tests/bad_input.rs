@@ -15,6 +15,8 @@ mod mounts;
 mod nodetool;
 #[path = "bad_inputs/options.rs"]
 mod options;
+#[path = "bad_inputs/rejoining.rs"]
+mod rejoining;
 #[path = "bad_inputs/restores.rs"]
 mod restores;
 mod support;

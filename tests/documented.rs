@@ -59,10 +59,15 @@ fn backups() -> Vec<Value> {
 fn restores() -> Vec<Value> {
     let node = changed_since(FakeNode::running());
     let run = |args: Value| node.run_module("cassandra_restore", args);
+    let again = || {
+        node.write("ks1", "users");
+        run(json!({"tag": "nightly"}))
+    };
     let mut results = vec![
         run(check_mode(json!({"tag": "nightly"}))),
         run(json!({"tag": "nightly", "state": "staged"})),
         run(json!({"tag": "nightly"})),
+        again(),
         run(json!({"state": "rolled_back"})),
         run(json!({"tag": "weekly"})),
         run(json!({"container": "other", "tag": "nightly"})),

@@ -62,6 +62,9 @@ pub struct TableEntry {
     pub sstables: u64,
     pub files: u64,
     pub bytes: u64,
+    /// From the snapshot's `schema.cql`; `None` where there is none: Cassandra's own tables, and before 3.11.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gc_grace_seconds: Option<u64>,
 }
 
 impl TableEntry {

@@ -1,6 +1,7 @@
 //! The verb *backup*: a complete, verified archive of this tag exists, or is gone.
 
 mod draft;
+mod leftovers;
 mod pace;
 mod pack;
 mod refuse;
@@ -27,6 +28,9 @@ use crate::interrupt;
 use crate::state::{NodeState, SnapshotMark};
 use crate::task::{blocking, finally};
 
+/// As others read who is at work.
+const MODULE: &str = "cassandra_backup";
+
 const UNTOUCHED: &str = "The node was not touched and no archive was made";
 
 pub async fn run(request: &BackupRequest, report: &mut Report) -> Result<()> {
@@ -36,7 +40,7 @@ pub async fn run(request: &BackupRequest, report: &mut Report) -> Result<()> {
             report.standing = UNTOUCHED.to_owned();
             let job = Job::look(request, present, report).await?;
             if job.is_there_already(report).await? {
-                return Ok(());
+                return job.clear_up(report).await;
             }
             job.refuse_start()?;
             job.refuse_target().await?;
@@ -54,6 +58,8 @@ struct Job<'a> {
     request: &'a BackupRequest,
     present: &'a Present,
     node: Node,
+    /// A run that died had started the container, which it had found stopped.
+    is_left_running: bool,
 }
 
 impl<'a> Job<'a> {
@@ -76,14 +82,16 @@ impl<'a> Job<'a> {
             RunState::Created | RunState::Exited => {}
         }
         let node = Node::look(container, &request.access).await?;
+        let mut is_left_running = false;
         if let Some(state) = NodeState::look(&request.access.state_dir, &node)? {
             refuse_unfinished(&state, &node, report)?;
+            is_left_running = node.found.run_state.is_up() && state.is_left_running(node.found.started)?;
         }
         refuse_unusable(&node)?;
         refuse_inside(&request.backup_dir, &node)?;
         refuse_place(&request.backup_dir, &request.tag)?;
         Ownership::of(&present.file)?;
-        Ok(Job { request, present, node })
+        Ok(Job { request, present, node, is_left_running })
     }
 
     /// True where this tag's archive exists, verifies, and is this node's: then there is nothing to do.
@@ -194,7 +202,7 @@ impl<'a> Job<'a> {
     async fn make(&self, report: &mut Report) -> Result<()> {
         report.changed = false;
         let (access, tag) = (&self.request.access, &self.request.tag);
-        let state = NodeState::enter(&access.state_dir, &self.node, "cassandra_backup", tag)?;
+        let state = NodeState::enter(&access.state_dir, &self.node, MODULE, tag)?;
         report.progress = state.progress();
         // Under the lock now: another run may have made it, or begun a restore, since the first look.
         refuse_unfinished(&state, &self.node, report)?;
@@ -202,20 +210,28 @@ impl<'a> Job<'a> {
             return Err(Error::Busy { holder: "a run that has ended just now".to_owned() }.into());
         }
         report.standing = "The data is untouched".to_owned();
-        let (container, found) = (&self.node.container, self.node.found.run_state);
-        let stop_timeout = self.request.access.stop_timeout;
+        let (container, stop_timeout) = (&self.node.container, self.request.access.stop_timeout);
+        let found = if self.is_left_running { RunState::Exited } else { self.node.found.run_state };
+        if !found.is_up() && !self.is_left_running {
+            // Killed from here on, this run leaves a container to be stopped by the next one.
+            state.mark_start()?;
+        }
         let made =
             container.while_running(found, stop_timeout, async || self.make_running(&state, report).await);
         let made = made.await;
-        self.tell_how_things_stand(report).await;
+        let left = self.tell_how_things_stand(report).await;
+        if !found.is_up() && left.is_some_and(|left| !left.is_up()) {
+            state.unmark_start()?;
+        }
         made
     }
 
     /// Asked and not assumed: the container may have died, or not have stopped again.
-    async fn tell_how_things_stand(&self, report: &mut Report) {
+    async fn tell_how_things_stand(&self, report: &mut Report) -> Option<RunState> {
         let container = &self.node.container;
         let left = container.inspect().await.map(|facts| facts.run_state);
-        if let Ok(left) = left {
+        let found = left.as_ref().ok().copied();
+        if let Some(left) = found {
             report.leaves_container(left.word());
         }
         let archive = if report.changed { "The archive was made" } else { "No archive was made" };
@@ -226,6 +242,7 @@ impl<'a> Job<'a> {
         };
         report.standing =
             format!("{archive}; the data is untouched and container `{}` is {left}", container.name);
+        found
     }
 
     /// The backup itself, on a container that runs.
@@ -292,18 +309,6 @@ impl<'a> Job<'a> {
             format!("`{}` was made: {} bytes of {} files", path.display(), packed.size, backup.files);
         report.backup = Some(json!(backup));
         Ok(())
-    }
-
-    /// Clears what a run that was killed left on this node: only what its mark says is ours.
-    async fn clear_leftovers(&self, state: &NodeState, nodetool: &Nodetool) -> Result<()> {
-        tokio::select! {
-            ended = self.wait_for_snapshots() => ended?,
-            interrupted = interrupt::requested() => return Err(interrupted.into()),
-        }
-        let Some(mark) = state.snapshot_mark()? else { return Ok(()) };
-        self.clear_snapshot(nodetool, &mark.tag).await?;
-        draft::remove_left_over(&mark.backup_dir, &mark.tag)?;
-        state.unmark_snapshot()
     }
 
     async fn ask(&self, nodetool: Nodetool, identity: NodeIdentity) -> Result<Live> {

@@ -131,6 +131,7 @@ impl Table {
             sstables: 0,
             files: 0,
             bytes: 0,
+            gc_grace_seconds: None,
         };
         let mut table = Table {
             entry,
@@ -189,6 +190,9 @@ impl Table {
             self.add_files(&Place { root: table.root, dir, path, name, index: Some(&index) })?;
         }
         self.add_files(&Place { root: table.root, dir, path, name: table_name, index: None })?;
+        if dir.stat("schema.cql")?.is_some() {
+            self.entry.gc_grace_seconds = gc_grace_seconds(&read(dir, "schema.cql")?);
+        }
         if dir.stat("manifest.json")?.is_none() {
             return Ok(None);
         }
@@ -268,6 +272,12 @@ impl Table {
         self.members.push(Member { name, attributes, source: Source::Directory });
         Ok(())
     }
+}
+
+/// `AND gc_grace_seconds = 864000`, as Cassandra writes it with every table.
+fn gc_grace_seconds(schema: &str) -> Option<u64> {
+    let (_, value) = schema.split_once("gc_grace_seconds = ")?;
+    value.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
 }
 
 fn read(dir: &Dir, name: &str) -> Result<String> {

@@ -16,6 +16,8 @@ pub struct Config {
     /// Change data capture: `cdc_raw_directory` fills up with commit logs for its consumers.
     #[serde(default)]
     pub cdc_enabled: bool,
+    /// Set to false, Cassandra does not start on sstables whose ids are not numbers (`StartupChecks`, 4.1 on).
+    pub uuid_sstable_identifiers_enabled: Option<bool>,
 }
 
 /// A node's directories as paths inside the container.

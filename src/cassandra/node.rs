@@ -27,6 +27,7 @@ pub struct Node {
     pub found: Facts,
     pub client_port: Option<u16>,
     pub has_cdc: bool,
+    pub refuses_uuid_sstables: bool,
     /// `data_file_directories` in their order, then `local_system_data_file_directory` where it is set.
     pub data: Vec<Place>,
     pub commitlog: Place,
@@ -55,8 +56,17 @@ impl Node {
         }
         let (commitlog, hints) = (finder.place(commitlog).await?, finder.place(hints).await?);
         let saved_caches = finder.place(saved_caches).await?;
-        let (client_port, has_cdc) = (config.client_port(), config.cdc_enabled);
-        Ok(Node { container, found, client_port, has_cdc, data: data_places, commitlog, hints, saved_caches })
+        Ok(Node {
+            client_port: config.client_port(),
+            has_cdc: config.cdc_enabled,
+            refuses_uuid_sstables: config.uuid_sstable_identifiers_enabled == Some(false),
+            data: data_places,
+            container,
+            found,
+            commitlog,
+            hints,
+            saved_caches,
+        })
     }
 
     /// Refuses where a second look finds other directories than the first: the configuration changes at a start.

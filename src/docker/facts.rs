@@ -1,6 +1,7 @@
 //! What the Engine says of a container, in this project's words.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -12,6 +13,8 @@ pub struct Facts {
     /// The first process, seen from the host; 0 where none runs.
     pub pid: i64,
     pub exit_code: i64,
+    /// Last; `None` where it never was, or the Engine does not tell.
+    pub started: Option<SystemTime>,
     pub restart_policy: RestartPolicy,
     /// Made with `--rm`.
     pub auto_remove: bool,
@@ -101,6 +104,7 @@ struct State {
     running: bool,
     pid: i64,
     exit_code: i64,
+    started_at: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -146,6 +150,7 @@ impl Facts {
             },
             pid: found.state.pid,
             exit_code: found.state.exit_code,
+            started: humantime::parse_rfc3339(&found.state.started_at).ok(),
             restart_policy: RestartPolicy::of(found.host_config.restart_policy),
             auto_remove: found.host_config.auto_remove,
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),

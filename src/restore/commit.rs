@@ -218,6 +218,7 @@ mod tests {
             sstables: 0,
             files: 0,
             bytes: 0,
+            gc_grace_seconds: None,
         };
         Manifest {
             format: 1,

@@ -180,8 +180,9 @@ impl<'a> Begun<'a> {
 
     async fn preflight(&self, engine: &Engine, is_staged: bool, report: &mut Report) -> Result<()> {
         report.enter("preflight");
-        let mut found = preflight::find(engine, self.node, &self.request.access).await?;
-        found.is_staged = is_staged;
+        let (access, in_place) = (&self.request.access, self.request.in_place);
+        let mut found = preflight::find(engine, self.node, access, in_place).await?;
+        (found.is_staged, found.is_at_once) = (is_staged, self.request.state == RestoreState::Restored);
         let located = preflight::locate(&self.archive);
         let (manifest, toc) = (self.archive.manifest(), self.archive.toc());
         let verdict = plan::judge(&found, &located, manifest, toc, self.request.force);

@@ -4,6 +4,7 @@
 //! point - the node is up and is the archive's - a failure puts the previous data back by itself.
 
 mod commit;
+mod compare;
 mod course;
 mod earlier;
 pub mod journal;

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::archive::manifest::{Manifest, NodeIdentity};
 use crate::archive::toc::{Content, Toc};
+use crate::restore::compare::{compare, rejoin, uuid_sstable};
 use crate::size::human;
 
 /// What preflight found out. What could not be known is `None`, and becomes a warning.
@@ -28,6 +30,13 @@ pub struct Findings {
     pub data: Vec<DataDirectory>,
     /// The archive's files are unpacked already: their space is taken.
     pub is_staged: bool,
+    /// How many other nodes of its cluster are up; `None` where nobody knows.
+    pub others_up: Option<usize>,
+    /// The whole restore is asked for in one call: with others up, it is of one lost node, not of the cluster.
+    pub is_at_once: bool,
+    /// cassandra.yaml says that sstables have numbers for their ids.
+    pub refuses_uuid_sstables: bool,
+    pub now: SystemTime,
 }
 
 impl Findings {
@@ -65,6 +74,8 @@ pub struct DataDirectory {
     /// Directories with the same number share their space.
     pub device: u64,
     pub free: u64,
+    /// What a restore in place makes room for; else nothing.
+    pub freed: u64,
     /// Symlinks and mounts below it, which a rename would take away or not reach.
     pub not_plain: Vec<String>,
     /// It holds something, and no keyspace `system` is among it.
@@ -148,11 +159,28 @@ pub fn judge(found: &Findings, archive: &Located, manifest: &Manifest, toc: &Toc
     if here == there && !found.is_staged {
         for (path, needed, free) in short_of_space(found, toc) {
             let (path, free, needed) = (path.display(), human(free), human(needed));
-            refuse(
-                true,
-                format!("`{path}` has {free} free, and {needed} are needed to unpack beside the live data"),
-            );
+            let why = match found.data.iter().any(|directory| directory.freed > 0) {
+                true => "are needed, also with all that is removed for it",
+                false => {
+                    "are needed to unpack beside the live data; `staging: in_place` needs less, and gives up the way back"
+                }
+            };
+            refuse(true, format!("`{path}` has {free} free, and {needed} {why}"));
         }
+    }
+    if found.refuses_uuid_sstables
+        && let Some(file) = uuid_sstable(toc)
+    {
+        refuse(
+            true,
+            format!(
+                "`{name}` holds sstables with ids that are not numbers, such as `{file}`, and cassandra.yaml says \
+                 `uuid_sstable_identifiers_enabled: false`: Cassandra would refuse to start; set it to true"
+            ),
+        );
+    }
+    if found.others_up.is_some_and(|others| others > 0) {
+        rejoin(found, manifest, &archive.path, force, &mut verdict);
     }
     if found.has_cdc {
         verdict.warnings.push(
@@ -212,80 +240,6 @@ fn nested(directories: &[NodeDirectory]) -> Vec<String> {
     told
 }
 
-fn compare(node: &NodeIdentity, manifest: &Manifest, archive: &Path, force: bool, verdict: &mut Verdict) {
-    let (theirs, name) = (&manifest.node, archive.display());
-    if node.cluster_name != theirs.cluster_name {
-        verdict.refusals.push(format!(
-            "`{name}` is of cluster `{}`, the node of `{}`: Cassandra would refuse to start",
-            theirs.cluster_name, node.cluster_name
-        ));
-    }
-    if node.host_id != theirs.host_id && !force {
-        verdict.refusals.push(format!(
-            "`{name}` is of another node (host_id {}, not {}); `force: true` makes this node that one",
-            theirs.host_id, node.host_id
-        ));
-    }
-    if node.tokens.len() != theirs.tokens.len() {
-        verdict.refusals.push(format!(
-            "`{name}` is of a node with {} tokens, this one has {}: Cassandra would refuse to start",
-            theirs.tokens.len(),
-            node.tokens.len()
-        ));
-    }
-    let [ours, others] = [&node.partitioner, &theirs.partitioner].map(|name| last_part(name));
-    if ours != others {
-        verdict.refusals.push(format!(
-            "`{name}` is of a node with the partitioner `{others}`, this one has `{ours}`: Cassandra would refuse to start"
-        ));
-    }
-    match versions(&theirs.cassandra_version, &node.cassandra_version) {
-        Versions::Same => {}
-        Versions::Readable => verdict.warnings.push(format!(
-            "`{name}` was made by Cassandra {}, this is {}: run `nodetool upgradesstables` after the restore",
-            theirs.cassandra_version, node.cassandra_version
-        )),
-        Versions::Unreadable(why) => verdict.refusals.push(format!("`{name}` cannot be read: {why}")),
-    }
-}
-
-/// A class may be written with or without its package.
-fn last_part(class: &str) -> &str {
-    class.rsplit('.').next().unwrap_or(class)
-}
-
-enum Versions {
-    Same,
-    Readable,
-    Unreadable(String),
-}
-
-/// A release reads the sstables of its own and the major version before (NEWS.txt), never of a later one.
-fn versions(archive: &str, node: &str) -> Versions {
-    let parse = |version: &str| {
-        let mut numbers = version.split(['.', '-']).map(|part| part.parse::<u32>().ok());
-        Some((numbers.next()??, numbers.next()??))
-    };
-    let (Some(made), Some(reads)) = (parse(archive), parse(node)) else { return Versions::Same };
-    if reads >= (5, 1) || made >= (5, 1) {
-        return Versions::Unreadable(
-            "Cassandra 5.1 and later keep the cluster's metadata in a log that is not restored yet"
-                .to_owned(),
-        );
-    }
-    if made > reads {
-        return Versions::Unreadable(format!(
-            "it was made by Cassandra {archive}, and this is the older {node}"
-        ));
-    }
-    if made.0 + 1 < reads.0 {
-        return Versions::Unreadable(format!(
-            "it was made by Cassandra {archive}, which {node} reads no more"
-        ));
-    }
-    if made == reads { Versions::Same } else { Versions::Readable }
-}
-
 /// A directory that no table of the archive's schema has is never opened by Cassandra: restored, and no rows.
 fn unknown_table(manifest: &Manifest, toc: &Toc) -> Option<String> {
     let known: HashSet<(&str, String)> =
@@ -321,12 +275,14 @@ fn short_of_space<'a>(found: &'a Findings, toc: &Toc) -> Vec<(&'a Path, u64, u64
         }
     }
     let short = needed.into_iter().filter_map(|(device, needed)| {
-        let directory = found.data.iter().find(|directory| directory.device == device)?;
-        (needed > directory.free).then_some((directory.path.as_path(), needed, directory.free))
+        let mut on_device = found.data.iter().filter(|directory| directory.device == device);
+        let freed: u64 = on_device.clone().map(|directory| directory.freed).sum();
+        let directory = on_device.next()?;
+        (needed > directory.free + freed).then_some((directory.path.as_path(), needed, directory.free))
     });
     short.collect()
 }
 
 #[cfg(test)]
 #[path = "plan_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -1,5 +1,5 @@
 use std::path::PathBuf;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::archive::manifest::TableEntry;
@@ -23,12 +23,12 @@ fn node() -> NodeIdentity {
     }
 }
 
-fn located() -> Located {
+pub(in crate::restore) fn located() -> Located {
     let path = PathBuf::from(ARCHIVE);
     Located { folder: "/backup".into(), real: path.clone(), path }
 }
 
-fn manifest() -> Manifest {
+pub(in crate::restore) fn manifest() -> Manifest {
     Manifest {
         format: 1,
         tag: "t".to_owned(),
@@ -44,13 +44,14 @@ fn manifest() -> Manifest {
             sstables: 1,
             files: 1,
             bytes: 100,
+            gc_grace_seconds: Some(864_000),
         }],
         files: 1,
         bytes: 100,
     }
 }
 
-fn toc(file: &str) -> Toc {
+pub(in crate::restore) fn toc(file: &str) -> Toc {
     let chunk = Chunk { offset: 10, start: 0, size: 100, sha256: [0; 32] };
     Toc {
         entries: vec![Entry {
@@ -64,7 +65,7 @@ fn toc(file: &str) -> Toc {
     }
 }
 
-fn good_toc() -> Toc {
+pub(in crate::restore) fn good_toc() -> Toc {
     toc(&format!("ks/{USERS}/nb-1-big-Data.db"))
 }
 
@@ -72,7 +73,7 @@ fn directory(name: &'static str, path: &str) -> NodeDirectory {
     NodeDirectory { name, path: PathBuf::from(path), real: PathBuf::from(path) }
 }
 
-fn found() -> Findings {
+pub(in crate::restore) fn found() -> Findings {
     Findings {
         identity: Some(node()),
         is_running: true,
@@ -94,11 +95,16 @@ fn found() -> Findings {
             path: PathBuf::from("/srv/data"),
             device: 1,
             free: 1 << 20,
+            freed: 0,
             not_plain: Vec::new(),
             is_strange: false,
             is_blocked: false,
         }],
         is_staged: false,
+        others_up: Some(0),
+        is_at_once: true,
+        refuses_uuid_sstables: false,
+        now: UNIX_EPOCH + Duration::from_secs(864_001),
     }
 }
 
@@ -137,7 +143,7 @@ fn every_refusal_is_told_at_once() {
             "`/srv/data/ks1` is a symlink or a mount of its own, which a restore cannot swap",
             "`/srv/data/system` is a file: a restore is unfinished that `state_dir` does not know; give the `state_dir` of that one",
             "the commit log directory `/srv/data/commitlog` lies inside the data directory `/srv/data`",
-            "`/srv/data` has 1.0 kB (1000 bytes) free, and 4.1 kB (4196 bytes) are needed to unpack beside the live data",
+            "`/srv/data` has 1.0 kB (1000 bytes) free, and 4.1 kB (4196 bytes) are needed to unpack beside the live data; `staging: in_place` needs less, and gives up the way back",
         ]
     );
 }
@@ -340,4 +346,32 @@ fn change_data_capture_is_warned_of_and_no_reason_not_to_begin() {
             "change data capture is on: `cdc_raw_directory` is left as it is, with changes that the restore takes back"
         ]
     );
+}
+
+#[test]
+fn a_restore_in_place_needs_no_more_than_what_is_free_once_the_rest_is_gone() {
+    let mut found = found();
+    (found.data[0].free, found.data[0].freed) = (1000, 3196);
+    assert_eq!(refusals(&found, &manifest()), [""; 0]);
+    found.data[0].freed = 3195;
+    assert_eq!(
+        refusals(&found, &manifest()),
+        [
+            "`/srv/data` has 1.0 kB (1000 bytes) free, and 4.1 kB (4196 bytes) are needed, also with all that is removed for it"
+        ]
+    );
+}
+
+#[test]
+fn another_data_center_or_rack_is_refused_unless_forced() {
+    let mut manifest = manifest();
+    (manifest.node.data_center, manifest.node.rack) = ("dc2".to_owned(), "r2".to_owned());
+    let told = |what: &str, theirs: &str, own: &str| {
+        format!(
+            "`/backup/t.tgz` is of a node in {what} `{theirs}`, this one is in `{own}`: Cassandra would refuse to start, \
+             unless it is told to ignore that; `force: true` goes on"
+        )
+    };
+    assert_eq!(refusals(&found(), &manifest), [told("data center", "dc2", "dc1"), told("rack", "r2", "r1")]);
+    assert_eq!(judge(&found(), &located(), &manifest, &good_toc(), true), Verdict::default());
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::Result;
 
@@ -16,21 +17,31 @@ use crate::dir::{Dir, Kind, is_not_found, real_path};
 use crate::docker::{Engine, Facts, RunState};
 use crate::error::{Error, is_login_refused};
 use crate::restore::plan::{DataDirectory, Findings, Located, NodeDirectory, why_unknown};
+use crate::restore::work::WorkPath;
 use crate::state::NodeState;
 
 /// Labels by which orchestrators know their containers.
 const ORCHESTRATORS: [(&str, &str); 2] =
     [("com.docker.swarm.task.id", "a Swarm service"), ("io.kubernetes.pod.uid", "a Kubernetes pod")];
 
-pub async fn find(engine: &Engine, node: &Node, access: &NodeAccess) -> Result<Findings> {
+pub async fn find(engine: &Engine, node: &Node, access: &NodeAccess, in_place: bool) -> Result<Findings> {
     let paths: Vec<&Path> = node.all_places().map(|place| place.host_path.as_path()).collect();
     let others = engine.others_mounting(&node.container, &node.found, &paths).await?;
     let mut data = Vec::new();
     for place in &node.data {
-        data.push(data_directory(place, node)?);
+        let mut directory = data_directory(place, node)?;
+        if in_place {
+            directory.freed = removable(place)?;
+        }
+        data.push(directory);
     }
+    let identity = identity(node, access).await?;
+    let others_up = match &identity {
+        Some(own) => others_up(node, access, own).await?,
+        None => None,
+    };
     Ok(Findings {
-        identity: identity(node, access).await?,
+        identity,
         is_running: is_running(node),
         is_empty: node.data.iter().all(is_empty),
         has_cdc: node.has_cdc,
@@ -41,7 +52,25 @@ pub async fn find(engine: &Engine, node: &Node, access: &NodeAccess) -> Result<F
         directories: directories(node).collect(),
         data,
         is_staged: false,
+        others_up,
+        is_at_once: false,
+        refuses_uuid_sstables: node.refuses_uuid_sstables,
+        now: SystemTime::now(),
     })
+}
+
+/// How many other nodes the running node sees up; `None` where it cannot be asked.
+async fn others_up(node: &Node, access: &NodeAccess, own: &NodeIdentity) -> Result<Option<usize>> {
+    if !is_running(node) {
+        return Ok(None);
+    }
+    let nodetool = Nodetool::find(&node.container, access).await?;
+    let peers = match nodetool.status().await {
+        Err(error) if is_silence(&error) => return Ok(None),
+        peers => peers?,
+    };
+    let others = peers.iter().filter(|peer| peer.state.starts_with('U') && peer.host_id != own.host_id);
+    Ok(Some(others.count()))
 }
 
 /// The running node's own word, else what the last run remembered.
@@ -135,10 +164,39 @@ fn data_directory(place: &Place, node: &Node) -> Result<DataDirectory> {
         path: path.to_owned(),
         device: own.st_dev,
         free: dir.free_space()?,
+        freed: 0,
         not_plain,
         is_strange: visible && system.is_none() && is_first,
         is_blocked: system.is_some_and(|system| system.kind == Kind::File),
     })
+}
+
+/// Bytes on the disk of what a restore in place removes. A file that a snapshot holds as well stays.
+fn removable(place: &Place) -> Result<u64> {
+    let live = match place.open() {
+        Err(error) if is_not_found(&error) => return Ok(0),
+        live => live?,
+    };
+    // Beside it or inside it: what restores before have set aside goes as well.
+    let aside = WorkPath::of(place)?.open()?.map_or(Ok(0), |work| held(&work))?;
+    Ok(held(&live)? + aside)
+}
+
+fn held(dir: &Dir) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in dir.entries()? {
+        let is_kept = matches!(entry.name.as_str(), "snapshots" | "backups" | "lost+found")
+            || entry.name.starts_with(".cassandra_");
+        match entry.kind {
+            _ if is_kept => {}
+            Kind::Directory => bytes += dir.dir_if_there(&entry.name)?.map_or(Ok(0), |dir| held(&dir))?,
+            _ => {
+                let stat = dir.stat(&entry.name)?.filter(|stat| stat.st_nlink == 1);
+                bytes += stat.map_or(0, |stat| stat.st_blocks.unsigned_abs() * 512);
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 fn not_made_yet(path: &Path) -> Result<DataDirectory> {
@@ -147,6 +205,7 @@ fn not_made_yet(path: &Path) -> Result<DataDirectory> {
         path: path.to_owned(),
         device: std::fs::metadata(existing)?.dev(),
         free: Dir::open(existing)?.free_space()?,
+        freed: 0,
         not_plain: Vec::new(),
         is_strange: false,
         is_blocked: false,

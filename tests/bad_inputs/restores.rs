@@ -30,6 +30,8 @@ fn every_reason_is_told_at_once() {
         identity["cluster_name"] = json!("Elsewhere");
         identity["cassandra_version"] = json!("4.1.9");
         identity["tokens"] = json!(["1", "2"]);
+        identity["data_center"] = json!("dc9");
+        identity["rack"] = json!("rack9");
         identity["partitioner"] = json!("org.apache.cassandra.dht.RandomPartitioner");
     });
     symlink("/srv/ks9", data.join("ks9")).unwrap();
@@ -41,7 +43,7 @@ fn every_reason_is_told_at_once() {
     let (archive, data) = (node.archive("part"), data.display());
     let archive = archive.display();
     let reasons = [
-        "11 reasons not to begin: the container was made with `--rm`: its data would be gone once it stops"
+        "13 reasons not to begin: the container was made with `--rm`: its data would be gone once it stops"
             .to_owned(),
         "the container belongs to a Swarm service, which would start or replace it in the middle".to_owned(),
         "container `reader` is running on the same directories; stop it first".to_owned(),
@@ -57,6 +59,14 @@ fn every_reason_is_told_at_once() {
             "`{archive}` is of another node (host_id {host_id}, not another); `force: true` makes this node that one"
         ),
         format!("`{archive}` is of a node with 16 tokens, this one has 2: Cassandra would refuse to start"),
+        format!(
+            "`{archive}` is of a node in data center `dc7`, this one is in `dc9`: Cassandra would refuse to start, \
+             unless it is told to ignore that; `force: true` goes on"
+        ),
+        format!(
+            "`{archive}` is of a node in rack `rack1`, this one is in `rack9`: Cassandra would refuse to start, unless it is \
+             told to ignore that; `force: true` goes on"
+        ),
         format!(
             "`{archive}` is of a node with the partitioner `Murmur3Partitioner`, this one has `RandomPartitioner`: \
              Cassandra would refuse to start"
@@ -100,25 +110,29 @@ fn a_disk_that_cannot_hold_both_is_refused_and_what_is_staged_needs_no_room_agai
     let Some(mounted) = Mounted::at(&data, "10m") else { return };
     node.start();
     let node = node.with_table("ks1", "users", 1).with_big_table("ks1", "big", 4 << 20);
+    fs::write(node.dirs().table("ks1", "big").join("nb-1-big-Data.db"), vec![7; 4 << 20]).unwrap();
     let made = node.run_module("cassandra_backup", json!({"tag": "nightly"}));
     assert_eq!(made["changed"], true, "{made:#}");
     let ballast = data.join("lost+found");
-    fs::write(&ballast, vec![1; 5 << 20]).unwrap();
+    fs::write(&ballast, vec![1; 3 << 20]).unwrap();
     let free = {
         let about = rustix::fs::statvfs(&data).unwrap();
         about.f_bavail * about.f_frsize
     };
     let told = reason(&node, json!({"force": true}));
+    let in_place = restore(&node, json!({"staging": "in_place", "give_up_previous": true}));
+    node.write("ks1", "users");
     fs::remove_file(&ballast).unwrap();
     let staged = restore(&node, json!({"state": "staged"}));
     let restored = restore(&node, json!({}));
     drop(mounted);
     let needed = told
         .strip_prefix(&format!("`{}` has {} free, and ", data.display(), human(free)))
-        .and_then(|rest| rest.strip_suffix(" bytes) are needed to unpack beside the live data"))
+        .and_then(|rest| rest.strip_suffix(" bytes) are needed to unpack beside the live data; `staging: in_place` needs less, and gives up the way back"))
         .and_then(|needed| needed.split_once(" ("));
     let needed: u64 = needed.and_then(|(_, bytes)| bytes.parse().ok()).unwrap_or_else(|| panic!("{told}"));
     assert!(needed > free && needed > 4 << 20, "{needed}");
+    assert_eq!(in_place["changed"], true, "{in_place:#}");
     assert_eq!((&staged["changed"], &restored["changed"]), (&json!(true), &json!(true)), "{restored:#}");
 }
 

@@ -7,9 +7,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use cassandra_backup::ansible::request::Compression;
-use cassandra_backup::archive::manifest::{FORMAT, Manifest, NodeIdentity};
+use cassandra_backup::archive::manifest::{self, FORMAT, Manifest, NodeIdentity};
 use cassandra_backup::archive::members::{self, Member, Source};
 use cassandra_backup::archive::reader::{Archive, Verified};
+use cassandra_backup::archive::toc;
 use cassandra_backup::archive::unpack::Unpack;
 use cassandra_backup::archive::writer::{self, Written};
 use cassandra_backup::dir::Dir;
@@ -56,6 +57,31 @@ pub fn pack(directories: &[&Path], archive: &Path, compression: Compression) -> 
     let members = members::below(&roots)?;
     let out = File::create(archive).with_context(|| format!("cannot make `{}`", archive.display()))?;
     writer::write(out, &manifest(&members, roots.len()), &roots, &members, compression, &mut |_| {})
+}
+
+/// Packs an unpacked archive again, its files changed: with the manifest that lies there, and its counts made right.
+pub fn repack(directory: &Path, archive: &Path) -> Result<Written> {
+    let roots = open_all(&[directory])?;
+    let mut manifest = Manifest::parse(&std::fs::read(directory.join(manifest::NAME))?)?;
+    let own = [manifest::NAME, toc::NAME];
+    let members: Vec<Member> =
+        members::below(&roots)?.into_iter().filter(|member| !own.contains(&member.name.as_str())).collect();
+    (manifest.files, manifest.bytes) = count(&members, "");
+    for table in &mut manifest.tables {
+        let below = format!("{}/{}/", table.keyspace, table.directory());
+        (table.files, table.bytes) = count(&members, &below);
+    }
+    let out = File::create(archive).with_context(|| format!("cannot make `{}`", archive.display()))?;
+    writer::write(out, &manifest, &roots, &members, Compression::Fast, &mut |_| {})
+}
+
+/// The files whose names begin so, and their bytes.
+fn count(members: &[Member], below: &str) -> (u64, u64) {
+    let members = members.iter().filter(|member| member.name.as_str().starts_with(below));
+    members.fold((0, 0), |(files, bytes), member| match member.source {
+        Source::File { size, .. } => (files + 1, bytes + size),
+        Source::Directory => (files, bytes),
+    })
 }
 
 /// Unpacks with the archive's owners, leaving nothing out.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use cassandra_backup::docker::RunState;
 use serde_json::{Value, json};
@@ -41,6 +42,8 @@ pub struct Container {
     pub name: String,
     pub run_state: RunState,
     pub exit_code: i64,
+    /// Last; before any time where it never was.
+    pub started: SystemTime,
     pub restart_policy: (String, i64),
     pub auto_remove: bool,
     /// Cassandra does not end by itself when asked to: it is killed.
@@ -68,6 +71,7 @@ impl Container {
 
     /// Where Cassandra does not come up, the restart policy decides what the container is then.
     pub fn start(&mut self) {
+        self.started = SystemTime::now();
         match self.cassandra.start() {
             Ok(()) => (self.run_state, self.exit_code) = (RunState::Running, 0),
             Err(exit_code) => {
@@ -123,7 +127,7 @@ impl Container {
                 "Pid": pid,
                 "ExitCode": self.exit_code,
                 "Error": "",
-                "StartedAt": "2026-11-23T08:08:38.899663483Z",
+                "StartedAt": humantime::format_rfc3339_nanos(self.started).to_string(),
                 "FinishedAt": "0001-01-01T00:00:00Z",
             },
             "Image": "sha256:6c643958b8b0b71310ab4ed1a5f7b61f74c23814e467d5a7e2fdac1e02855c47",

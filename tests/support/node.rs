@@ -78,6 +78,7 @@ impl FakeNode {
             name: "node".to_owned(),
             run_state: RunState::Created,
             exit_code: 0,
+            started: std::time::UNIX_EPOCH,
             restart_policy: ("unless-stopped".to_owned(), 0),
             auto_remove: false,
             is_stubborn: false,

@@ -1,0 +1,154 @@
+//! The archive's node against this one, and its data against the cluster's of today: judged from facts, no I/O.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::archive::manifest::{Manifest, NodeIdentity};
+use crate::archive::toc::Toc;
+use crate::restore::plan::{Findings, Verdict};
+
+pub(super) fn compare(
+    node: &NodeIdentity,
+    manifest: &Manifest,
+    archive: &Path,
+    force: bool,
+    verdict: &mut Verdict,
+) {
+    let (theirs, name) = (&manifest.node, archive.display());
+    if node.cluster_name != theirs.cluster_name {
+        verdict.refusals.push(format!(
+            "`{name}` is of cluster `{}`, the node of `{}`: Cassandra would refuse to start",
+            theirs.cluster_name, node.cluster_name
+        ));
+    }
+    if node.host_id != theirs.host_id && !force {
+        verdict.refusals.push(format!(
+            "`{name}` is of another node (host_id {}, not {}); `force: true` makes this node that one",
+            theirs.host_id, node.host_id
+        ));
+    }
+    if node.tokens.len() != theirs.tokens.len() {
+        verdict.refusals.push(format!(
+            "`{name}` is of a node with {} tokens, this one has {}: Cassandra would refuse to start",
+            theirs.tokens.len(),
+            node.tokens.len()
+        ));
+    }
+    let places =
+        [("data center", &node.data_center, &theirs.data_center), ("rack", &node.rack, &theirs.rack)];
+    for (what, ours, others) in places {
+        if ours != others && !force {
+            verdict.refusals.push(format!(
+                "`{name}` is of a node in {what} `{others}`, this one is in `{ours}`: Cassandra would refuse to start, unless it \
+                 is told to ignore that; `force: true` goes on"
+            ));
+        }
+    }
+    let [ours, others] = [&node.partitioner, &theirs.partitioner].map(|name| last_part(name));
+    if ours != others {
+        verdict.refusals.push(format!(
+            "`{name}` is of a node with the partitioner `{others}`, this one has `{ours}`: Cassandra would refuse to start"
+        ));
+    }
+    match versions(&theirs.cassandra_version, &node.cassandra_version) {
+        Versions::Same => {}
+        Versions::Readable => verdict.warnings.push(format!(
+            "`{name}` was made by Cassandra {}, this is {}: run `nodetool upgradesstables` after the restore",
+            theirs.cassandra_version, node.cassandra_version
+        )),
+        Versions::Unreadable(why) => verdict.refusals.push(format!("`{name}` cannot be read: {why}")),
+    }
+}
+
+/// What one node of a live cluster brings back that the others have left behind.
+pub(super) fn rejoin(
+    found: &Findings,
+    manifest: &Manifest,
+    archive: &Path,
+    force: bool,
+    verdict: &mut Verdict,
+) {
+    let name = archive.display();
+    let age = found.now.duration_since(manifest.created).unwrap_or_default();
+    let known = manifest.tables.iter().filter_map(|table| Some((table.gc_grace_seconds?, table)));
+    let smallest = known.min_by_key(|(seconds, _)| *seconds);
+    match smallest {
+        Some((seconds, table)) if age.as_secs() >= seconds && found.is_at_once && !force => {
+            let (age, table) = (human_age(age), format!("{}.{}", table.keyspace, table.table));
+            verdict.refusals.push(format!(
+                "`{name}` is {age} old, older than the gc_grace_seconds of `{table}` ({seconds}), and other nodes are up: \
+                 rows that were deleted since would come back; to roll back a whole cluster go by `state: staged`, \
+                 `swapped`, `started` on all nodes, to take this risk set `force: true`"
+            ));
+        }
+        Some(_) => {}
+        None => verdict.warnings.push(format!(
+            "the gc_grace_seconds of the tables in `{name}` are not known: where it is older than they are, and other nodes \
+             are up, deleted rows come back"
+        )),
+    }
+    if found.identity.as_ref().is_some_and(|node| node.schema_version != manifest.node.schema_version) {
+        verdict.warnings.push(format!(
+            "the schema of `{name}` is another one than the cluster has now: tables that were dropped or altered since may \
+             come back with this node"
+        ));
+    }
+}
+
+fn human_age(age: Duration) -> String {
+    match age.as_secs() / 86_400 {
+        0 => format!("{} hours", age.as_secs() / 3600),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    }
+}
+
+/// A file of an sstable whose id is no number: `nb-3gi1_0cqj_4w5s02fkkbcl6a5zoa-big-Data.db`.
+pub(super) fn uuid_sstable(toc: &Toc) -> Option<&str> {
+    let names = toc.data_files().map(|(path, _)| path.file_name());
+    names.into_iter().find(|name| {
+        let parts: Vec<&str> = name.splitn(4, '-').collect();
+        matches!(parts[..], [_, id, "big" | "bti", _] if !id.bytes().all(|byte| byte.is_ascii_digit()))
+    })
+}
+
+/// A class may be written with or without its package.
+fn last_part(class: &str) -> &str {
+    class.rsplit('.').next().unwrap_or(class)
+}
+
+enum Versions {
+    Same,
+    Readable,
+    Unreadable(String),
+}
+
+/// A release reads the sstables of its own and the major version before (NEWS.txt), never of a later one.
+fn versions(archive: &str, node: &str) -> Versions {
+    let parse = |version: &str| {
+        let mut numbers = version.split(['.', '-']).map(|part| part.parse::<u32>().ok());
+        Some((numbers.next()??, numbers.next()??))
+    };
+    let (Some(made), Some(reads)) = (parse(archive), parse(node)) else { return Versions::Same };
+    if reads >= (5, 1) || made >= (5, 1) {
+        return Versions::Unreadable(
+            "Cassandra 5.1 and later keep the cluster's metadata in a log that is not restored yet"
+                .to_owned(),
+        );
+    }
+    if made > reads {
+        return Versions::Unreadable(format!(
+            "it was made by Cassandra {archive}, and this is the older {node}"
+        ));
+    }
+    if made.0 + 1 < reads.0 {
+        return Versions::Unreadable(format!(
+            "it was made by Cassandra {archive}, which {node} reads no more"
+        ));
+    }
+    if made == reads { Versions::Same } else { Versions::Readable }
+}
+
+#[cfg(test)]
+#[path = "compare_tests.rs"]
+mod tests;
