@@ -37,8 +37,9 @@ impl Restore<'_> {
         if let Some(difference) = difference(manifest, &identity, &tables) {
             return Err(Error::NotTheArchivesNode { difference }.into());
         }
-        self.journal.enter(&self.state, Phase::Started)?;
-        self.state.remember(node, &identity)
+        // Before the commit: a run that goes on from there asks no more who the node is.
+        self.state.remember(node, &identity)?;
+        self.journal.enter(&self.state, Phase::Started)
     }
 
     /// From when Cassandra was asked to stop until clients can connect again.

@@ -34,12 +34,13 @@ impl Restore<'_> {
 
     /// Nothing was touched: removes what was unpacked, and the last restore is again the one before.
     pub(super) fn forget_staging(&mut self) -> Result<()> {
+        // Known before it is begun: a part of what was unpacked is not the archive.
+        self.journal.enter(&self.state, Phase::Staging)?;
         self.swap.tidy()?;
         if self.journal.earlier.is_none() {
             self.bring_back()?;
             return self.journal.enter(&self.state, Phase::RolledBack);
         }
-        self.journal.enter(&self.state, Phase::Staging)?;
         self.recall_earlier()
     }
 

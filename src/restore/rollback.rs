@@ -218,8 +218,11 @@ impl Restore<'_> {
             _ => {}
         }
         if self.journal.phase == Phase::SettingAside && self.swap.is_untouched(PREVIOUS)? {
-            self.swap.tidy()?;
+            // A blocker, at most.
             self.swap.remove(PREVIOUS)?;
+            // Known before it is begun: a part of what was unpacked is not the archive.
+            self.journal.enter(&self.state, Phase::UndoSwapped)?;
+            self.swap.tidy()?;
             return self.leave_as_found(report).await;
         }
         self.swap.refuse_moved(self.node)?;

@@ -81,15 +81,15 @@ fn carry(from: &Dir, live: Option<&Dir>, kept: &str) -> Result<Vec<String>> {
     let Some(live) = live.filter(|_| !names.is_empty()) else { return Ok(names) };
     let to = match find(live, kept)? {
         Some(there) => there,
-        None => {
-            let stat = from.own_stat()?;
-            let made = live.make_new_dir(kept, 0o700)?;
-            made.set_owner(stat.st_uid, stat.st_gid)?;
-            made.set_mode(stat.st_mode & 0o7777)?;
-            live.sync()?;
-            made
-        }
+        None => live.make_new_dir(kept, 0o700)?,
     };
+    if to.entries()?.is_empty() {
+        // New, or made by a run that died before it had given it away.
+        let stat = from.own_stat()?;
+        to.set_owner(stat.st_uid, stat.st_gid)?;
+        to.set_mode(stat.st_mode & 0o7777)?;
+        live.sync()?;
+    }
     let mut left = Vec::new();
     for name in names {
         match to.stat(&name)? {

@@ -154,10 +154,12 @@ impl Swap {
         self.remove(level)
     }
 
-    /// Removes the work directories' level `staged`; the others hold data that is nowhere else.
+    /// Removes the work directories' level `staged`, and what a run that was killed left unfinished there; the other
+    /// levels hold data that is nowhere else.
     pub fn tidy(&self) -> Result<()> {
         for site in &self.sites {
             site.work.remove_tree(STAGED)?;
+            work::remove_unfinished(&site.work)?;
             site.work.sync()?;
         }
         Ok(())

@@ -13,6 +13,7 @@ use crate::durable;
 use crate::error::Error;
 
 const RUN: &str = "run";
+const RUN_DRAFT: &str = "run.new";
 /// Whatever is longer was planted.
 const LONGEST_RUN_ID: u64 = 64;
 /// What [`refuse_without_exchange`] makes.
@@ -86,10 +87,9 @@ fn take(dir: &Dir, mode: u32) -> Result<()> {
 
 /// Whether it holds something, and no restore's mark: whoever owns the mount may have moved any directory there.
 fn is_strange(work: &Dir) -> Result<bool> {
-    let draft = format!("{RUN}.new");
     let entries = work.entries()?;
     let has_mark = entries.iter().any(|entry| entry.name == RUN);
-    let is_ours = |name: &str| PROBES.contains(&name) || name == draft;
+    let is_ours = |name: &str| PROBES.contains(&name) || name == RUN_DRAFT;
     Ok(!has_mark && !entries.iter().all(|entry| is_ours(&entry.name)))
 }
 
@@ -105,6 +105,11 @@ pub fn refuse_strange(work: &Dir) -> Result<()> {
 /// Says whose a work directory is.
 pub fn mark(work: &Dir, run_id: &str) -> Result<()> {
     durable::write(work, RUN, 0o600, run_id.as_bytes())
+}
+
+/// Removes what a run that was killed was about to make.
+pub fn remove_unfinished(work: &Dir) -> Result<()> {
+    PROBES.iter().chain([&RUN_DRAFT]).try_for_each(|name| work.remove_tree(name))
 }
 
 /// Refuses a work directory that is another run's, or nobody's.

@@ -6,9 +6,9 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::files::{Dirs, data_files, hash, make_dir, name, regular_files, write, write_sstable};
+use super::files::{COMPONENTS, Dirs, data_files, hash, make_dir, name, regular_files, write, write_sstable};
 use super::identity::{Identity, Schema, number, read_newest, uuid};
-use super::tables::{LOCAL, SYSTEM_TABLES, TABLES};
+use super::tables::{LOCAL, SMALL, SYSTEM_TABLES, TABLES};
 
 /// One start that succeeded, with what it found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Cassandra {
     pub starts_as_somebody_else: bool,
     /// How many requests to the Engine a start takes until clients can connect.
     pub ready_after_requests: usize,
+    /// With the fewest tables and files that make a node.
+    pub is_small: bool,
     pub identity: Option<Identity>,
     pub schema: Schema,
     /// Cells that are not flushed yet, by `ks.table`.
@@ -57,6 +59,7 @@ impl Cassandra {
             dies_on_start: false,
             starts_as_somebody_else: false,
             ready_after_requests: 0,
+            is_small: false,
             identity: None,
             schema: Schema::new(),
             memtables: BTreeMap::new(),
@@ -149,6 +152,15 @@ impl Cassandra {
         self.is_running = false;
     }
 
+    /// It is as it was at some other time, its files with it.
+    pub fn resume(&mut self, is_running: bool, is_drained: bool) {
+        (self.is_running, self.is_drained, self.starting) = (is_running, is_drained, 0);
+        match is_running && !is_drained {
+            true => self.open_to_clients(),
+            false => self.close_to_clients(),
+        }
+    }
+
     pub fn drain(&mut self) {
         self.flush();
         self.clients = None;
@@ -206,13 +218,13 @@ impl Cassandra {
         let newest = dirs.iter().flat_map(|dir| data_files(dir)).map(|(generation, _)| generation).max();
         let generation = newest.unwrap_or(0) + 1;
         let dir = &dirs[(generation - 1) % dirs.len()];
-        write_sstable(dir, generation, data, self.host_id());
+        write_sstable(dir, generation, data, self.host_id(), self.components());
         dir.join(format!("nb-{generation}-big-Data.db"))
     }
 
     /// The directories of a live table: the local system tables lie in the first data directory only.
     pub fn table_dirs(&self, keyspace: &str, table: &str) -> Vec<PathBuf> {
-        let own = SYSTEM_TABLES.iter().find(|known| known.0 == keyspace && known.1 == table);
+        let own = self.own_tables().find(|known| known.0 == keyspace && known.1 == table);
         let users = || self.schema.get(keyspace)?.tables.get(table).map(|about| about.id.as_str());
         let id = own.map(|known| known.2).or_else(users);
         let id = id.unwrap_or_else(|| panic!("there is no table {keyspace}.{table}"));
@@ -221,9 +233,20 @@ impl Cassandra {
         data.iter().map(|data| data.join(keyspace).join(format!("{table}-{id}"))).collect()
     }
 
+    /// The tables that it makes for itself.
+    fn own_tables(&self) -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str, usize)> {
+        let is_small = self.is_small;
+        SYSTEM_TABLES.iter().filter(move |known| !is_small || SMALL.contains(&(known.0, known.1)))
+    }
+
+    /// The components of its sstables.
+    pub fn components(&self) -> &'static [&'static str] {
+        if self.is_small { &["Data.db", "TOC.txt"] } else { COMPONENTS }
+    }
+
     /// Every live table: keyspace, table, id.
     pub fn tables(&self) -> Vec<(String, String, String)> {
-        let own = SYSTEM_TABLES.iter().map(|(keyspace, table, id, _)| (*keyspace, *table, *id));
+        let own = self.own_tables().map(|(keyspace, table, id, _)| (*keyspace, *table, *id));
         let users = self.schema.iter().flat_map(|(keyspace, has)| {
             has.tables.iter().map(|(table, about)| (keyspace.as_str(), table.as_str(), about.id.as_str()))
         });

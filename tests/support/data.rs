@@ -67,7 +67,8 @@ impl FakeNode {
                 about.expect("the index's table").indexes.push(index.to_owned());
             });
             let dir = node.table_dirs(keyspace, table)[0].join(format!(".{index}"));
-            write_sstable(&dir, 1, format!("entries of {index}\n").as_bytes(), node.host_id());
+            let entries = format!("entries of {index}\n");
+            write_sstable(&dir, 1, entries.as_bytes(), node.host_id(), node.components());
         })
     }
 
@@ -128,6 +129,11 @@ impl FakeNode {
     /// A client's write: in a memtable and the commit log, in no sstable yet.
     pub fn write(&self, keyspace: &str, table: &str) {
         self.world.container().cassandra.write(&format!("{keyspace}.{table}"));
+    }
+
+    /// Somebody takes a snapshot of one table.
+    pub fn operators_snapshot(&self, keyspace: &str, table: &str, tag: &str) {
+        snapshot(&self.world.container().cassandra.table_dirs(keyspace, table), tag, None);
     }
 
     pub fn flush(&self) {

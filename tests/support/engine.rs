@@ -135,6 +135,11 @@ impl FakeEngine {
         self.shared.log.lock().unwrap().clone()
     }
 
+    /// What was asked so far; an armed fault stays.
+    pub fn forget(&self) {
+        self.shared.log.lock().unwrap().clear();
+    }
+
     /// Every request whose `METHOD /path?query` begins so goes wrong from now on.
     pub fn fail(&self, pattern: &str, fault: Fault) {
         self.arm(Armed { pattern: pattern.to_owned(), spare: 0, every: true, fault });

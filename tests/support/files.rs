@@ -113,25 +113,33 @@ fn give_away(path: &Path, mode: u32) {
     }
 }
 
-/// One sstable with all its components; the host id is in its statistics, as 5.0 has it.
-pub fn write_sstable(dir: &Path, generation: usize, data: &[u8], host_id: &str) {
+/// The components of an sstable, as its `TOC.txt` lists them.
+pub const COMPONENTS: &[&str] = &[
+    "Data.db",
+    "Statistics.db",
+    "Digest.crc32",
+    "TOC.txt",
+    "CompressionInfo.db",
+    "Filter.db",
+    "Index.db",
+    "Summary.db",
+];
+
+/// One sstable with these components; the host id is in its statistics, as 5.0 has it.
+pub fn write_sstable(dir: &Path, generation: usize, data: &[u8], host_id: &str, components: &[&str]) {
     let digits: String = host_id.chars().filter(|digit| *digit != '-').collect();
     let host_id =
         (0..digits.len() / 2).map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap_or(0));
-    let statistics = b"statistics\0\x01".iter().copied().chain(host_id).collect::<Vec<u8>>();
-    let digest = hash(data).to_string();
-    let components: [(&str, &[u8]); 8] = [
-        ("CompressionInfo.db", b"LZ4Compressor"),
-        ("Data.db", data),
-        ("Digest.crc32", digest.as_bytes()),
-        ("Filter.db", b"filter"),
-        ("Index.db", b"index"),
-        ("Statistics.db", &statistics),
-        ("Summary.db", b"summary"),
-        ("TOC.txt", b"Data.db\nStatistics.db\nDigest.crc32\nTOC.txt\nCompressionInfo.db\nFilter.db\nIndex.db\nSummary.db\n"),
-    ];
-    for (component, content) in components {
-        write(&dir.join(format!("nb-{generation}-big-{component}")), content);
+    for component in components {
+        let content = match *component {
+            "Data.db" => data.to_owned(),
+            "Statistics.db" => b"statistics\0\x01".iter().copied().chain(host_id.clone()).collect(),
+            "Digest.crc32" => hash(data).to_string().into_bytes(),
+            "TOC.txt" => components.iter().map(|name| format!("{name}\n")).collect::<String>().into_bytes(),
+            "CompressionInfo.db" => b"LZ4Compressor".to_vec(),
+            other => other.trim_end_matches(".db").to_lowercase().into_bytes(),
+        };
+        write(&dir.join(format!("nb-{generation}-big-{component}")), &content);
     }
 }
 

@@ -62,6 +62,13 @@ impl FakeNode {
         FakeNode::created_in(host.expect("a directory that can be made"))
     }
 
+    /// Running, with the fewest tables and files that make a node: a run of it has few steps.
+    pub fn small() -> FakeNode {
+        let node = FakeNode::created().with(|container| container.cassandra.is_small = true);
+        node.start();
+        node
+    }
+
     fn created_in(host: TempDir) -> FakeNode {
         // The Engine's socket is for others to reach, as in the tests of permissions.
         fs::set_permissions(host.path(), fs::Permissions::from_mode(0o755)).expect("its mode to be set");

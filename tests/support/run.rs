@@ -1,6 +1,7 @@
 //! Runs of the real executable against a fake node.
 
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -130,6 +131,14 @@ impl Run<'_> {
     pub fn kill(mut self) {
         self.child.kill().expect("the signal to be sent");
         self.child.wait().expect("its end");
+    }
+
+    /// Waits until it is dead by the kill that it was told to give itself.
+    pub fn wait_killed(mut self, after: u64) {
+        let status = self.child.wait().expect("its end");
+        let [stdout, stderr] = self.outputs.map(|output| output.join().expect("its output"));
+        let ended = (status.signal(), stderr.as_str());
+        assert_eq!(ended, (Some(9), ""), "step {after} was not its last: {stdout}");
     }
 
     /// Waits for the end of a run that ends without a result.

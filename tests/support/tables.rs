@@ -52,6 +52,10 @@ pub const SYSTEM_TABLES: &[(&str, &str, &str, usize)] = &[
     ("system_traces", "sessions", "c5e99f1686773914b17e960613512345", 0),
 ];
 
+/// What a node cannot be without: who it is, which tables it has, who may log in.
+pub const SMALL: &[(&str, &str)] =
+    &[("system", "local"), ("system_schema", "tables"), ("system_auth", "roles")];
+
 /// Keyspaces with the number of replicas, 0 for those that are on each node for itself; the order of `describecluster`.
 pub const SYSTEM_KEYSPACES: &[(&str, u32)] = &[
     ("system_traces", 2),
