@@ -147,6 +147,10 @@ impl NodeState {
         durable::remove(&self.dir, STARTED)
     }
 
+    pub fn has_start_mark(&self) -> Result<bool> {
+        Ok(self.dir.stat(STARTED)?.is_some())
+    }
+
     /// Whether a container that runs since then was started by a run of ours, which died before it could stop it:
     /// right after the mark, so that no later start by somebody else counts.
     pub fn is_left_running(&self, started: Option<SystemTime>) -> Result<bool> {

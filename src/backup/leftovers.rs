@@ -16,8 +16,15 @@ impl Job<'_> {
         let Some(state) = NodeState::look(&access.state_dir, &self.node)? else { return Ok(()) };
         let is_up = self.node.found.run_state == RunState::Running;
         let has_snapshot = is_up && state.snapshot_mark()?.is_some();
-        if !(has_snapshot || self.is_left_running) || state.running()?.is_some() {
+        // The container that it is of was stopped since, or started by somebody else: no change to anybody.
+        let is_stale = !self.is_left_running && state.has_start_mark()?;
+        if !(has_snapshot || self.is_left_running || is_stale) || state.running()?.is_some() {
             return Ok(());
+        }
+        if is_stale && !has_snapshot {
+            let is_real = !self.request.mode.check;
+            let state = is_real.then(|| NodeState::enter(&access.state_dir, &self.node, MODULE, tag));
+            return state.map_or(Ok(()), |state| state?.unmark_start());
         }
         report.msg.push_str(match self.request.mode.check {
             true => "; what a run that died has left would be cleared",

@@ -55,7 +55,10 @@ def ansible(*options):
 
 
 def running():
-    return node.run_module("cassandra_backup_info")["running"]
+    """The run that is at work; asked again where the container goes or comes just then."""
+    while "running" not in (result := node.run_module("cassandra_backup_info")):
+        pass
+    return result["running"]
 
 
 class Cut(unittest.TestCase):
