@@ -8,7 +8,7 @@ run       := scripts/with-env
 export CARGO_TARGET_DIR := target
 
 .PHONY: help build demo test test-rust lint check-program molecule scenario-default scenario-protocol matrix dist \
-	test-dist test-node clean rust python readers docker image
+	test-dist test-node fuzz clean rust python readers docker image
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -50,6 +50,10 @@ scenario-default scenario-protocol:
 test-node: rust python image ## roll back, kill, cut off and look into a restore on a real node
 	@$(run) cargo build --locked --bins --examples
 	@cd tests/node && CASSANDRA_BACKUP_PROGRAM=$(CURDIR)/$(subst /release/,/debug/,$(program)) ../../$(run) python -m unittest --verbose
+
+fuzz: rust ## fuzz the readers of archives, each for SECONDS_EACH=60 (TARGETS="footer table" for some of them)
+	@scripts/setup-fuzz
+	@scripts/fuzz $(TARGETS)
 
 matrix: build python image ## run what depends on Ansible under each version of ansible-core (a quarter of an hour)
 	@$(run) cargo build --locked --bins --examples

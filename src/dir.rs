@@ -80,9 +80,9 @@ impl RelativePath {
     }
 }
 
-/// Refuses whatever is not the name of one directory entry.
+/// Refuses whatever is not the name of one directory entry. None is longer on any filesystem.
 fn single_name(name: &str) -> Result<()> {
-    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
+    if name.len() > 255 || name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
         bail!("`{}` is not a single file name", name.escape_debug());
     }
     Ok(())

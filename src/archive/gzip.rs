@@ -177,6 +177,21 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
+    /// Fills a buffer with so many bytes from the member in hand: memory is taken for what is there, not for what
+    /// is claimed to be.
+    pub fn read_into(&mut self, buffer: &mut Vec<u8>, size: usize) -> Result<(), Fault> {
+        buffer.truncate(size);
+        let mut filled = 0;
+        while filled < size {
+            if filled == buffer.len() {
+                buffer.resize(size.min(filled + (1 << 20)), 0);
+            }
+            self.read(&mut buffer[filled..])?;
+            filled = buffer.len();
+        }
+        Ok(())
+    }
+
     /// Makes sure that the member in hand holds no more, and that its checksum is right.
     pub fn end_member(&mut self) -> Result<(), Fault> {
         if self.inflate(&mut [0])? != 0 {

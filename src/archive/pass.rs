@@ -120,8 +120,8 @@ impl<'a> Pass<'a> {
             interrupt::check()?;
             let piece = Piece::Bytes(entry, chunk);
             self.border(&last, &piece, chunk.offset)?;
-            self.chunk.resize(chunk.size as usize, 0);
-            self.members.read(&mut self.chunk).map_err(|fault| told(self.path, &piece, fault))?;
+            let read = self.members.read_into(&mut self.chunk, chunk.size as usize);
+            read.map_err(|fault| told(self.path, &piece, fault))?;
             if Sha256::digest(&self.chunk)[..] != chunk.sha256 {
                 return Err(self.damage(&piece, "the SHA-256 differs from the table of contents"));
             }

@@ -14,10 +14,20 @@ use crate::archive::header::{self, BLOCK};
 use crate::archive::manifest::{self, Backup, Manifest};
 use crate::archive::pass::{End, Event, Pass, damaged, told};
 use crate::archive::toc::{self, FOOTER_SIZE, Toc};
+use crate::archive::unpack::place;
 use crate::error::Error;
 
 /// A table of contents beyond this is a lie: it would describe some four million files.
 const MAX_TOC: u64 = 1 << 30;
+
+/// The most regular table shrinks to a fortieth; what shrinks more is a small file that takes much memory.
+const MOST_INFLATED: u64 = 100;
+
+/// A manifest beyond this is a lie: it would count some 30,000 tables.
+const MAX_MANIFEST: u64 = 8 << 20;
+
+/// A checksum file holds one line.
+const MAX_CHECKSUM: u64 = 4096;
 
 /// An archive whose footer, table of contents and manifest are all right; its files were not looked at.
 #[derive(Debug)]
@@ -55,11 +65,19 @@ impl Archive {
         let Some(first) = toc.entries.first().filter(|first| first.name.as_str() == manifest::NAME) else {
             return Err(foreign(path, format!("its first entry is not `{}`", manifest::NAME)));
         };
+        if let Some(size) = first.file_size().filter(|size| *size > MAX_MANIFEST) {
+            return Err(damaged(path, format!("a manifest of {size} bytes makes no sense")));
+        }
         archive_file.rewind().with_context(|| cannot_read(path))?;
         let json_of_manifest = Pass::new(path, &file, 0).first(first)?;
         let manifest =
             Manifest::parse(&json_of_manifest).map_err(|error| foreign(path, format!("{error:#}")))?;
         manifest.check_files(toc.data_files()).map_err(|error| damaged(path, format!("{error:#}")))?;
+        let data_directories = manifest.node.data_directories.len();
+        let data = if data_directories > 1 { &toc.entries[1..] } else { &[] };
+        for entry in data {
+            place(entry, data_directories).map_err(|error| damaged(path, format!("{error:#}")))?;
+        }
 
         let toc_size = json.len() as u64;
         let end = End { toc_offset: end, toc_size, toc_sha256: Sha256::digest(&json).into() };
@@ -101,14 +119,19 @@ impl Archive {
     /// The SHA-256 that `<archive>.sha256` holds; `None` where there is no such file.
     pub fn recorded_sha256(&self) -> Result<Option<String>> {
         let path = self.checksum_path();
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
+        let mut text = Vec::new();
+        let read = open_whatever(&path).and_then(|file| match file.metadata()?.is_file() {
+            true => file.take(MAX_CHECKSUM).read_to_end(&mut text),
+            false => Ok(0),
+        });
+        match read {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+            read => read.with_context(|| format!("cannot read `{}`", path.display()))?,
         };
-        match text.split_whitespace().next() {
-            Some(sha256) if sha256.len() == 64 => Ok(Some(sha256.to_ascii_lowercase())),
-            _ => Err(damaged(&self.path, format!("`{}` beside it holds no SHA-256", path.display()))),
+        let first = std::str::from_utf8(&text).ok().and_then(|text| text.split_whitespace().next());
+        match first.filter(|word| word.len() == 64 && word.bytes().all(|digit| digit.is_ascii_hexdigit())) {
+            Some(sha256) => Ok(Some(sha256.to_ascii_lowercase())),
+            None => Err(damaged(&self.path, format!("`{}` beside it holds no SHA-256", path.display()))),
         }
     }
 
@@ -160,10 +183,13 @@ fn foreign(path: &Path, what: String) -> AnyError {
     Error::ArchiveForeign { path: path.to_owned(), what }.into()
 }
 
+/// Not blocking: a fifo of that name is for the caller to refuse, and not waited for.
+fn open_whatever(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)
+}
+
 fn open_file(path: &Path) -> Result<(File, u64)> {
-    // Not blocking: a fifo of that name is refused below, not waited for.
-    let flags = OFlags::NONBLOCK.bits() as i32;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+    let file = match open_whatever(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(match std::fs::read_link(path) {
@@ -223,15 +249,11 @@ fn read_toc(path: &Path, file: &File, toc_offset: u64, size: u64) -> Result<Vec<
         header::size_of(&head).filter(|size| *size <= MAX_TOC && head.starts_with(toc::NAME.as_bytes()));
     let Some(json_size) = json_size else { return Err(wrong("its tar header makes no sense")) };
 
-    let mut json = Vec::new();
-    let mut left = json_size as usize;
-    while left > 0 {
-        // Piece by piece: memory is used for what is there, not for what a header claims.
-        let start = json.len();
-        json.resize(start + left.min(1 << 20), 0);
-        members.read(&mut json[start..]).map_err(fault)?;
-        left -= json.len() - start;
+    if json_size > MOST_INFLATED * (size - toc_offset) {
+        return Err(wrong("it inflates to more than any table does"));
     }
+    let mut json = Vec::new();
+    members.read_into(&mut json, json_size as usize).map_err(fault)?;
     let mut rest = vec![0; header::padding(json_size) + header::END.len()];
     members.read(&mut rest).map_err(fault)?;
     members.end_member().map_err(fault)?;

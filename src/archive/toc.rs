@@ -119,6 +119,8 @@ impl Toc {
     }
 }
 
+const MAX_DEPTH: usize = 64;
+
 /// What an archive's names must be, for its writer as for its readers.
 #[derive(Default)]
 pub struct Names {
@@ -130,6 +132,8 @@ impl Names {
     /// An error where the name is taken, or its directory is not listed before it.
     pub fn admit(&mut self, name: &RelativePath, content: &Content) -> Result<()> {
         ensure!(name.as_str() != NAME, "`{NAME}` is the name of the table of contents");
+        // Cassandra's are five levels deep; what removes a tree holds a directory open for each.
+        ensure!(name.names().count() <= MAX_DEPTH, "`{}` is too deep", name.as_str());
         if let Some(parent) = name.parent() {
             ensure!(self.directories.contains(&parent), "`{}` is listed before its directory", name.as_str());
         }

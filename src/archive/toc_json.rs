@@ -221,11 +221,16 @@ fn entry(object: &TocEntry) -> Result<Entry> {
     Ok(Entry {
         name: RelativePath::parse(name)?,
         mode: object.mode as u32,
-        uid: u32::try_from(object.uid).context("its `uid` is too large")?,
-        gid: u32::try_from(object.gid).context("its `gid` is too large")?,
+        uid: owner(object.uid).context("its `uid` is too large")?,
+        gid: owner(object.gid).context("its `gid` is too large")?,
         mtime: humantime::parse_rfc3339(modtime).with_context(|| format!("its `modtime` is `{modtime}`"))?,
         content,
     })
+}
+
+/// The last number is what the kernel takes for "leave it as it is".
+fn owner(number: u64) -> Option<u32> {
+    u32::try_from(number).ok().filter(|number| *number != u32::MAX)
 }
 
 /// The chunk of file `name` behind the `covered` bytes that the chunks before it hold.

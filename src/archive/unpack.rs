@@ -98,7 +98,7 @@ impl Unpacker<'_> {
     }
 
     fn begin(&mut self, entry: &Entry) -> Result<()> {
-        let Some((root, path)) = self.place(&entry.name)? else { return Ok(()) };
+        let Some((root, path)) = place(entry, self.roots.len())? else { return Ok(()) };
         let parent_skipped = path.parent().is_some_and(|parent| self.skipped.contains(&(root, parent)));
         if parent_skipped || (self.options.skip)(&path) {
             self.skipped.insert((root, path));
@@ -118,25 +118,6 @@ impl Unpacker<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Which data directory a name belongs to, and its path there; `None` for a data directory itself.
-    fn place(&self, name: &RelativePath) -> Result<Option<(usize, RelativePath)>> {
-        if self.roots.len() == 1 {
-            return Ok(Some((0, name.clone())));
-        }
-        let (first, rest) = match name.as_str().split_once('/') {
-            Some((first, rest)) => (first, Some(rest)),
-            None => (name.as_str(), None),
-        };
-        let index = (0..self.roots.len()).find(|index| format!("data-{index}") == first);
-        match (index, rest) {
-            (Some(index), Some(rest)) => Ok(Some((index, RelativePath::parse(rest)?))),
-            (Some(_), None) => Ok(None),
-            (None, _) => {
-                bail!("`{}` is in none of the archive's {} data directories", name.as_str(), self.roots.len())
-            }
-        }
     }
 
     fn attributes(&self, entry: &Entry) -> Attributes {
@@ -163,6 +144,25 @@ impl Unpacker<'_> {
             dir.sync()?;
         }
         self.roots.iter().try_for_each(Dir::sync)
+    }
+}
+
+/// Which data directory an entry belongs to, and its path there; `None` for a data directory itself.
+pub(super) fn place(entry: &Entry, data_directories: usize) -> Result<Option<(usize, RelativePath)>> {
+    let name = entry.name.as_str();
+    if data_directories <= 1 {
+        return Ok(Some((0, entry.name.clone())));
+    }
+    let (first, rest) = match name.split_once('/') {
+        Some((first, rest)) => (first, Some(rest)),
+        None => (name, None),
+    };
+    let index = first.strip_prefix("data-").and_then(|index| index.parse().ok());
+    let index = index.filter(|index| *index < data_directories && format!("data-{index}") == first);
+    match (index, rest) {
+        (Some(index), Some(rest)) => Ok(Some((index, RelativePath::parse(rest)?))),
+        (Some(_), None) if entry.content == Content::Directory => Ok(None),
+        _ => bail!("`{name}` is in none of the archive's {data_directories} data directories"),
     }
 }
 

@@ -131,6 +131,9 @@ pub fn judge(found: &Findings, archive: &Located, manifest: &Manifest, toc: &Toc
     if let Some(stranger) = unknown_table(manifest, toc) {
         refuse(true, format!("`{name}` has files in `{stranger}`, which is no table of its manifest"));
     }
+    if let Some(stranger) = no_keyspace(manifest, toc) {
+        refuse(true, format!("`{name}` holds `{stranger}`, which is no keyspace"));
+    }
     for directory in &found.data {
         let path = directory.path.display();
         for entry in &directory.not_plain {
@@ -254,6 +257,14 @@ fn unknown_table(manifest: &Manifest, toc: &Toc) -> Option<String> {
             ),
         }
     })
+}
+
+/// What a data directory holds besides keyspaces is its own: the filesystem's `lost+found`, a restore's work directory.
+fn no_keyspace<'a>(manifest: &Manifest, toc: &'a Toc) -> Option<&'a str> {
+    let above = usize::from(manifest.node.data_directories.len() > 1);
+    let is_word = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let names = toc.entries.iter().skip(1).filter_map(|entry| entry.name.names().nth(above));
+    names.into_iter().find(|name| !is_word(name))
 }
 
 /// The filesystems on which the archive's files do not fit beside the live ones.
