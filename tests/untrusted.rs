@@ -8,6 +8,8 @@ mod support;
 
 #[path = "racing/canaries.rs"]
 mod canaries;
+#[path = "racing/hands.rs"]
+mod hands;
 #[path = "racing/mount.rs"]
 mod mount;
 #[path = "racing/racer.rs"]

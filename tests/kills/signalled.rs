@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cassandra_backup::docker::RunState;
 use serde_json::{Value, json};
 
-use crate::kills::scene::{Ask, Left, RESTORE, Scene, counted, over_another};
+use crate::kills::scene::{Left, RESTORE, Scene, counted, over_another};
 use crate::kills::world::{Points, points};
 use crate::support::Served;
 
