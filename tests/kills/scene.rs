@@ -4,7 +4,6 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use cassandra_backup::docker::RunState;
 use serde_json::{Value, json};
 
 use super::world::{Files, World};
@@ -34,6 +33,17 @@ pub struct Side {
     pub world: World,
 }
 
+/// What may lie in the work directories after a roll-back.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// A restore that was complete is no more undone together with the one before it.
+    pub earlier_is_gone: bool,
+    /// What was restored was started, and may hold clients' writes.
+    pub undone: bool,
+    /// Who died there has left nothing for a roll-back to find; the next restore removes them.
+    pub probes: bool,
+}
+
 pub struct Scene {
     pub node: FakeNode,
     pub start: Frozen,
@@ -41,8 +51,6 @@ pub struct Scene {
     pub epoch: SystemTime,
     pub restore: Value,
     pub previous: Side,
-    /// The previous side after a stop and a start.
-    pub previous_restarted: World,
     pub restored: Side,
     /// What each start found, in this run.
     starts: Arc<Mutex<Vec<Served>>>,
@@ -52,7 +60,8 @@ pub struct Scene {
 /// snapshot, hints, saved caches, a write that is in the commit log only.
 pub fn node(directories: usize) -> FakeNode {
     let node = FakeNode::small().data_directories(directories);
-    let node = node.with_table("ks1", "users", 2).with_index("ks1", "users", "by_city").with_table("ks1", "old", 1);
+    let node =
+        node.with_table("ks1", "users", 2).with_index("ks1", "users", "by_city").with_table("ks1", "old", 1);
     backed_up(&node, "nightly");
     node.drop_table("ks1", "old");
     let node = node.with_table("ks1", "new", 1).with_hints();
@@ -72,12 +81,18 @@ pub fn backed_up(node: &FakeNode, tag: &str) {
 
 /// A restore of `later`, on a node that was restored from `nightly` and written to since.
 pub fn over_another() -> Scene {
-    Scene::new(1, json!({"tag": "later"}), |node| {
-        backed_up(node, "later");
-        let result = node.run_module(RESTORE, json!({"tag": "nightly"}));
-        assert_eq!(result["changed"], true, "{result:#}");
-        node.write("ks1", "users");
-    })
+    Scene::new(1, json!({"tag": "later"}), restored_before)
+}
+
+pub fn over_another_timeless() -> Scene {
+    Scene::timeless(1, json!({"tag": "later"}), restored_before)
+}
+
+fn restored_before(node: &FakeNode) {
+    backed_up(node, "later");
+    let result = node.run_module(RESTORE, json!({"tag": "nightly"}));
+    assert_eq!(result["changed"], true, "{result:#}");
+    node.write("ks1", "users");
 }
 
 /// So that no effect slips by unnoticed.
@@ -92,10 +107,20 @@ pub fn counted<T: PartialEq + std::fmt::Debug>(kills: T, known: T) {
 impl Scene {
     /// `prepare` brings it to where the runs begin.
     pub fn new(directories: usize, args: Value, prepare: impl FnOnce(&FakeNode)) -> Scene {
-        Scene::on(node(directories), args, prepare)
+        Scene::on(node(directories), args, prepare, epoch)
     }
 
-    pub fn on(node: FakeNode, args: Value, prepare: impl FnOnce(&FakeNode)) -> Scene {
+    /// One in which no file's time counts.
+    pub fn timeless(directories: usize, args: Value, prepare: impl FnOnce(&FakeNode)) -> Scene {
+        Scene::on(node(directories), args, prepare, |_| SystemTime::UNIX_EPOCH)
+    }
+
+    fn on(
+        node: FakeNode,
+        args: Value,
+        prepare: impl FnOnce(&FakeNode),
+        epoch: impl FnOnce(&FakeNode) -> SystemTime,
+    ) -> Scene {
         let mut restore = json!({"tag": "nightly"});
         args.as_object().expect("args").iter().for_each(|(name, value)| restore[name] = value.clone());
         prepare(&node);
@@ -104,16 +129,13 @@ impl Scene {
         let node = node.before("start", move |dirs| seen.lock().unwrap().push(Served::by(dirs)));
         let epoch = epoch(&node);
         let start = node.freeze();
-        let was_up = node.run_state() == RunState::Running;
         let previous = Side { served: Served::by(&node.dirs()), world: World::of(&node, epoch) };
-        let previous_restarted = restarted(&node, was_up, epoch);
-        node.thaw(&start);
         let result = node.run_module(RESTORE, restore.clone());
         assert_eq!(result["failed"], Value::Null, "{result:#}");
         let restored = Side { served: Served::by(&node.dirs()), world: World::of(&node, epoch) };
         assert_ne!(previous.served, restored.served);
         node.thaw(&start);
-        Scene { node, start, epoch, restore, previous, previous_restarted, restored, starts }
+        Scene { node, start, epoch, restore, previous, restored, starts }
     }
 
     /// Where a run of this brings it: the way back is what is tested from there.
@@ -176,6 +198,7 @@ impl Scene {
         same(story, &world.live(), &clean.live());
         if !once_more || result["changed"] == false {
             same(story, &world.aside(), &clean.aside());
+            assert_eq!(world.late_at("previous"), clean.late_at("previous"), "{story}");
         }
         same(story, &world.backup, &clean.backup);
         let told = |world: &World| {
@@ -195,11 +218,12 @@ impl Scene {
         let (now, began) = (self.world().journal(), self.previous.world.journal());
         if now == began {
             // Nothing of this restore is known yet; a roll-back would be that of the one before.
-            return self.previous_stands(story, false, false);
+            return self.previous_stands(story, &Left { probes: true, ..Left::default() });
         }
         let flag = |name: &str| now.as_ref().is_some_and(|journal| journal[name] == true);
         let is_complete = now.as_ref().is_some_and(|journal| journal["phase"] == "restored");
-        let may_be_undone = ["starting", "started", "restored"].contains(&self.world().phase().as_str()) || flag("was_started");
+        let may_be_undone = ["starting", "started", "restored"].contains(&self.world().phase().as_str())
+            || flag("was_started");
         let (result, _) = self.run(&Ask::RollBack);
         if flag("previous_removed") {
             let told = result["msg"].as_str().expect("a message");
@@ -211,34 +235,33 @@ impl Scene {
         assert_eq!(result["failed"], Value::Null, "{story}: {result:#}");
         let is_done = result["restore"]["state"] == "rolled_back" && result["rolled_back"] == true;
         assert!(is_done || result["changed"] == false, "{story}: {result:#}");
-        self.previous_stands(story, flag("earlier_removed") || is_complete, may_be_undone);
+        let left = Left {
+            earlier_is_gone: flag("earlier_removed") || is_complete,
+            undone: may_be_undone,
+            probes: result["changed"] == false,
+        };
+        self.previous_stands(story, &left);
     }
 
-    /// `gave_up_earlier`: a complete restore is no more undone together with the one before it. `was_started`: what was
-    /// restored may hold clients' writes, and is kept.
-    pub fn previous_stands(&self, story: &str, gave_up_earlier: bool, was_started: bool) {
+    pub fn previous_stands(&self, story: &str, left: &Left) {
         self.stands(story, &self.previous.world);
         assert_eq!(Served::by(&self.node.dirs()), self.previous.served, "{story}");
         let (world, clean) = (self.world(), &self.previous.world);
-        // Stopped and started, what was in the commit log is in an sstable.
-        let live = world.live();
-        if live != clean.live() {
-            same(story, &live, &self.previous_restarted.live());
-        }
+        same(story, &world.live(), &clean.live());
         same(story, &world.backup, &clean.backup);
         let phase = |world: &World| world.journal().map(|journal| journal["phase"].clone());
         let mut aside = world.aside();
-        if world.journal() == clean.journal() {
-            // Who died there has left nothing for a roll-back to find; the next restore removes them.
-            aside.retain(|path, _| !path.contains("/probe-"));
-        }
+        let is_there = |path: &str| {
+            let may_be = (left.probes && path.contains("/probe-"))
+                || (left.undone && path.split('/').nth(1) == Some("undone"));
+            !may_be || clean.aside().contains_key(path)
+        };
+        aside.retain(|path, _| is_there(path));
         let is_undone = phase(&world) == Some(json!("rolled_back"));
-        if was_started {
-            aside.retain(|path, _| !path.split('/').any(|name| name == "undone"));
-        }
-        let before = if gave_up_earlier { Files::new() } else { clean.aside() };
+        let before = if left.earlier_is_gone { Files::new() } else { clean.aside() };
         same(story, &aside, &before);
-        let is_told = phase(&world) == phase(clean) || (is_undone && (gave_up_earlier || phase(clean).is_none()));
+        let is_told =
+            phase(&world) == phase(clean) || (is_undone && (left.earlier_is_gone || phase(clean).is_none()));
         assert!(is_told, "{story}: {:?}", phase(&world));
     }
 
@@ -261,24 +284,18 @@ fn epoch(node: &FakeNode) -> SystemTime {
     }
 }
 
-/// The node after a stop and, where it was up, a start.
-fn restarted(node: &FakeNode, was_up: bool, epoch: SystemTime) -> World {
-    node.stop();
-    if was_up {
-        node.start();
-    }
-    World::of(node, epoch)
-}
-
 fn same(story: &str, is: &Files, should: &Files) {
     if is == should {
         return;
     }
-    let missing: Vec<_> = should.iter().filter(|(path, _)| !is.contains_key(*path)).map(|(path, _)| path).collect();
+    let missing: Vec<_> =
+        should.iter().filter(|(path, _)| !is.contains_key(*path)).map(|(path, _)| path).collect();
     let more: Vec<_> = is.keys().filter(|path| !should.contains_key(*path)).collect();
     let other: Vec<_> = is
         .iter()
-        .filter_map(|(path, file)| should.get(path).filter(|there| *there != file).map(|there| (path, file, there)))
+        .filter_map(|(path, file)| {
+            should.get(path).filter(|there| *there != file).map(|there| (path, file, there))
+        })
         .collect();
     panic!("{story}\nmissing: {missing:#?}\nmore: {more:#?}\nis, should be: {other:#?}");
 }

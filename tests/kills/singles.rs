@@ -23,7 +23,8 @@ fn each_step(scene: &Scene, from: &Frozen, first: &Ask, which: Points) -> usize 
             continue;
         }
         let killed = scene.node.freeze();
-        let story = format!("killed after step {after} ({:?})", effects[usize::try_from(*after).unwrap() - 1]);
+        let story =
+            format!("killed after step {after} ({:?})", effects[usize::try_from(*after).unwrap() - 1]);
         let was_complete = scene.world().phase() == "restored";
         let (result, _) = scene.run(&scene.same_again());
         scene.is_restored_again(&format!("{story}, run again"), &result, was_complete);
@@ -77,7 +78,12 @@ fn and_one_to_each_state_on_the_way() {
     let scene = Scene::new(1, json!({}), nothing);
     let mut kills = Vec::new();
     for state in ["staged", "swapped", "started"] {
-        kills.push(each_step(&scene, &scene.start, &Ask::Restore(json!({"tag": "nightly", "state": state})), Points::Coarse));
+        kills.push(each_step(
+            &scene,
+            &scene.start,
+            &Ask::Restore(json!({"tag": "nightly", "state": state})),
+            Points::Coarse,
+        ));
     }
     assert_eq!(kills, [0, 0, 0]);
 }

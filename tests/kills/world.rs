@@ -13,6 +13,9 @@ use crate::support::{Effect, Entry, FakeNode, Memory, hash, tree};
 /// By path; a file with its content in place of its hash where a run's own words are in it.
 pub type Files = BTreeMap<String, (Entry, String)>;
 
+/// How the text of a file that holds late writes begins.
+const LATE: &str = "late: ";
+
 /// Two worlds that are equal are the same to every run that comes: run ids, times and numbers of commit log segments
 /// are compared by what they are to each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,14 +48,34 @@ impl World {
         hash(format!("{self:?}").as_bytes())
     }
 
-    /// What Cassandra changes at each start and stop is left out: the generations of `system.local`, its commit log's
-    /// empty segments, saved caches.
+    /// What Cassandra changes at each start and stop is left out: the generations of `system.local`, its commit log,
+    /// what it flushes of that, saved caches.
     pub fn settled(&self) -> Files {
+        let flushed: Vec<&str> = self.late().filter_map(|(path, _)| path.strip_suffix("Data.db")).collect();
         let is_lasting = |path: &str| {
-            let is_caches = path.starts_with("saved_caches/") || path.starts_with("commitlog/");
-            !is_caches && !(path.contains("system/local-") && path.contains("/nb-"))
+            let is_written_later =
+                path.contains("CommitLog-") || flushed.iter().any(|sstable| path.starts_with(sstable));
+            let is_caches = path.starts_with("saved_caches/") || path.contains("KeyCache-");
+            !is_caches && !is_written_later && !(path.contains("system/local-") && path.contains("/nb-"))
         };
-        self.storage.iter().filter(|(path, _)| is_lasting(path)).map(|(path, file)| (path.clone(), file.clone())).collect()
+        self.storage
+            .iter()
+            .filter(|(path, _)| is_lasting(path))
+            .map(|(path, file)| (path.clone(), file.clone()))
+            .collect()
+    }
+
+    /// The writes that came after the tables' own sstables, in the commit log or flushed since: path and number.
+    fn late(&self) -> impl Iterator<Item = (&str, usize)> {
+        let number = |text: &str| text.strip_prefix(LATE)?.parse().ok();
+        self.storage.iter().filter_map(move |(path, (_, text))| Some((path.as_str(), number(text)?)))
+    }
+
+    /// How many of them lie at a level of the work directories.
+    pub fn late_at(&self, level: &str) -> usize {
+        let is_there =
+            |path: &str| path.starts_with(".cassandra_restore-") && path.split('/').nth(1) == Some(level);
+        self.late().filter(|(path, _)| is_there(path)).map(|(_, number)| number).sum()
     }
 
     /// The node's own files, without the work directories.
@@ -73,7 +96,8 @@ impl World {
     }
 
     pub fn phase(&self) -> String {
-        self.journal().map_or("none".to_owned(), |journal| journal["phase"].as_str().unwrap_or_default().to_owned())
+        self.journal()
+            .map_or("none".to_owned(), |journal| journal["phase"].as_str().unwrap_or_default().to_owned())
     }
 }
 
@@ -121,13 +145,24 @@ fn files(root: &Path, ids: &Ids, epoch: SystemTime) -> Files {
             segments += 1;
         }
         // `system`: the blocker.
-        let is_ours = matches!(name.as_str(), "run" | "run.new" | "lock" | "system") || name.contains(".json");
+        let is_ours =
+            matches!(name.as_str(), "run" | "run.new" | "lock" | "system") || name.contains(".json");
         if entry.kind == "file" && is_ours && !path.contains("/snapshots/") {
             text = match name.as_str() {
                 "lock" => String::new(),
                 _ => without_times(&ids.replace(&fs::read_to_string(root.join(&path)).unwrap_or_default())),
             };
             (entry.size, entry.hash) = (0, 0);
+        }
+        if entry.kind == "file" && (name.starts_with("CommitLog-") || name.ends_with("-Data.db")) {
+            let content = fs::read_to_string(root.join(&path)).unwrap_or_default();
+            let number = match content.strip_suffix(" rows written later\n") {
+                Some(flushed) => flushed.parse().ok(),
+                None => name.starts_with("CommitLog-").then(|| content.lines().count()),
+            };
+            if let Some(number) = number {
+                text = format!("{LATE}{number}");
+            }
         }
         found.insert(shown, (entry, text));
     }

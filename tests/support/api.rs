@@ -61,6 +61,10 @@ impl World {
         self.hooks.lock().unwrap().push(hook);
     }
 
+    pub fn forget_hooks(&self, when: When) {
+        self.hooks.lock().unwrap().retain(|hook| hook.when != when);
+    }
+
     /// A path of a request, with the container's name for its id.
     pub fn by_name(&self, path: &str) -> String {
         let container = self.container();

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::files::{COMPONENTS, Dirs, data_files, hash, make_dir, name, regular_files, write, write_sstable};
 use super::identity::{Identity, Schema, number, read_newest, uuid};
@@ -187,7 +189,7 @@ impl Cassandra {
 
     pub fn open_to_clients(&mut self) {
         if self.starting == 0 && self.clients.is_none() {
-            self.clients = Some(TcpListener::bind(("127.0.0.1", self.port)).expect("the client port"));
+            self.clients = Some(listen(self.port));
         }
     }
 
@@ -336,8 +338,9 @@ impl Cassandra {
             replayed.extend(text.lines().filter(|line| is_known(line)).map(str::to_owned));
             remove(&segment);
         }
-        self.new_segment();
         replayed.iter().for_each(|table| *self.memtables.entry(table.clone()).or_default() += 1);
+        // A real one too writes out what it replayed before it serves.
+        self.flush();
         replayed
     }
 
@@ -364,6 +367,19 @@ impl Cassandra {
 
 fn remove(file: &Path) {
     fs::remove_file(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+}
+
+/// Another test's node may try for a moment whether the port is free.
+fn listen(port: u16) -> TcpListener {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            bound => return bound.expect("the client port"),
+        }
+    }
 }
 
 /// A port below those that the kernel gives away by itself: it stays this node's while nothing listens on it.

@@ -34,6 +34,12 @@ pub struct Memory {
     pub is_drained: bool,
 }
 
+impl Frozen {
+    pub fn path(&self) -> PathBuf {
+        self.files.path().to_owned()
+    }
+}
+
 impl FakeNode {
     /// Where no module is at work.
     pub fn freeze(&self) -> Frozen {

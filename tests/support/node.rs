@@ -345,6 +345,15 @@ impl FakeNode {
         self
     }
 
+    /// The same where the node is not to be given away.
+    pub fn hook_after(&self, what: &str, act: impl Fn(&Dirs) + Send + Sync + 'static) {
+        self.world.add_hook(Hook { when: When::After, pattern: what.to_owned(), act: Arc::new(act) });
+    }
+
+    pub fn forget_hooks_after(&self) {
+        self.world.forget_hooks(When::After);
+    }
+
     pub(super) fn with(self, change: impl FnOnce(&mut Container)) -> FakeNode {
         change(&mut self.world.container());
         self
