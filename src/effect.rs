@@ -94,18 +94,44 @@ mod traced {
 
     use super::{Errno, Kind, On};
 
-    /// What the environment asks of this run; each number is that of a step, the first is 1.
+    /// What the environment asks of this run; the number of the first step is 1.
     #[derive(Default)]
     struct Asked {
         /// `CASSANDRA_BACKUP_EFFECTS`: the log, one JSON object a line.
         log: Option<File>,
         /// `CASSANDRA_BACKUP_DIE_AFTER=7`: as `kill -9`.
-        die_after: Option<u64>,
+        die_after: Option<After>,
         /// `CASSANDRA_BACKUP_SIGNAL_AFTER=7:TERM`, `HUP`, `INT`.
-        signal_after: Option<(u64, Signal)>,
+        signal_after: Option<(After, Signal)>,
         /// `CASSANDRA_BACKUP_FAIL_AT=7:ENOSPC`; `7+:ENOSPC` fails all from there on that can fail so.
         fail_at: Option<(u64, bool, Errno)>,
         steps: AtomicU64,
+    }
+
+    /// The step of this number, or each of a kind on such a path: `Exchange=previous/system`.
+    #[derive(Debug, PartialEq, Eq)]
+    enum After {
+        Number(u64),
+        Path { kind: String, part: String },
+    }
+
+    impl After {
+        fn parse(text: &str) -> Option<After> {
+            match text.split_once('=') {
+                Some((kind, part)) => Some(After::Path { kind: kind.to_owned(), part: part.to_owned() }),
+                None => text.parse().ok().map(After::Number),
+            }
+        }
+
+        fn is(&self, number: u64, kind: Kind, on: &On) -> bool {
+            match self {
+                After::Number(after) => *after == number,
+                After::Path { kind: after, part } => {
+                    let mut paths = [Some(&on.path), on.to.as_ref()].into_iter().flatten();
+                    *after == format!("{kind:?}") && paths.any(|path| shown(path).contains(part))
+                }
+            }
+        }
     }
 
     fn asked() -> Option<&'static Asked> {
@@ -124,10 +150,10 @@ mod traced {
             let open = |path: String| File::options().append(true).create(true).open(path).ok();
             Some(Asked {
                 log: log.and_then(open),
-                die_after: die.and_then(|number| number.parse().ok()),
+                die_after: die.as_deref().and_then(After::parse),
                 signal_after: signal.and_then(|asked| {
-                    let (number, name) = asked.split_once(':')?;
-                    Some((number.parse().ok()?, signal_of(name)))
+                    let (after, name) = asked.rsplit_once(':')?;
+                    Some((After::parse(after)?, signal_of(name)))
                 }),
                 fail_at: fail.and_then(|asked| {
                     let (number, name) = asked.split_once(':')?;
@@ -160,15 +186,17 @@ mod traced {
             let _ = log.write_all(format!("{line}\n").as_bytes());
         }
 
-        fn end_after(&self, number: u64) {
-            if self.die_after == Some(number) {
+        fn end_after(&self, number: u64, kind: Kind, on: &On) {
+            if self.die_after.as_ref().is_some_and(|after| after.is(number, kind, on)) {
                 let _ = kill_process(getpid(), Signal::KILL);
                 loop {
                     std::thread::park();
                 }
             }
-            if let Some((_, signal)) = self.signal_after.filter(|(after, _)| *after == number) {
-                let _ = kill_process(getpid(), signal);
+            if let Some((after, signal)) = &self.signal_after
+                && after.is(number, kind, on)
+            {
+                let _ = kill_process(getpid(), *signal);
             }
         }
     }
@@ -223,14 +251,15 @@ mod traced {
         }
         let acted = act();
         asked.write(number, kind, &on, acted.is_err());
-        asked.end_after(number);
+        asked.end_after(number, kind, &on);
         acted
     }
 
     pub fn done(kind: Kind, on: impl FnOnce() -> String) {
         let Some(asked) = asked() else { return };
         let number = asked.steps.fetch_add(1, Ordering::Relaxed) + 1;
-        asked.write(number, kind, &On { path: on().into(), ..On::default() }, false);
-        asked.end_after(number);
+        let on = On { path: on().into(), ..On::default() };
+        asked.write(number, kind, &on, false);
+        asked.end_after(number, kind, &on);
     }
 }

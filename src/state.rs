@@ -60,19 +60,27 @@ fn busy(held: &[u8]) -> Error {
     Error::Busy { holder: holder.unwrap_or_else(|| "it does not say which".to_owned()) }
 }
 
-fn folder(node: &Node) -> String {
+/// The node's folder; refused where the container's user could put a symlink in its way.
+fn folder(state_dir: &Path, node: &Node) -> Result<String> {
+    if let Some(mount) = node.mount_above(state_dir) {
+        let why = format!(
+            "it lies on the node's own mount `{}`, where the container can replace it",
+            mount.display()
+        );
+        return Err(Error::StateDir { path: state_dir.to_owned(), why }.into());
+    }
     let mut hash = Sha256::new();
     for place in &node.data {
         hash.update(place.host_path.as_os_str().as_encoded_bytes());
         hash.update(b"\n");
     }
-    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
 impl NodeState {
     /// Looks without changing anything; `None` where no run ever worked on this node.
     pub fn look(state_dir: &Path, node: &Node) -> Result<Option<NodeState>> {
-        let path = state_dir.join(folder(node));
+        let path = state_dir.join(folder(state_dir, node)?);
         if !path.exists() {
             return Ok(None);
         }
@@ -81,11 +89,17 @@ impl NodeState {
 
     /// Takes the node for this run alone, and says which module is at work on which tag.
     pub fn enter(state_dir: &Path, node: &Node, module: &str, tag: &str) -> Result<NodeState> {
-        std::fs::create_dir_all(state_dir)
+        let folder = folder(state_dir, node)?;
+        durable::make_dirs(state_dir)
             .map_err(|error| Error::StateDir { path: state_dir.to_owned(), why: error.to_string() })?;
         let parent = Dir::open(state_dir)?;
-        let dir = parent.make_dir(&folder(node), 0o700)?;
+        let is_new = parent.stat(&folder)?.is_none();
+        let dir = parent.make_dir(&folder, 0o700)?;
         dir.set_mode(0o700)?;
+        if is_new {
+            // Else a journal in it could be lost with it.
+            parent.sync()?;
+        }
         let running = Running::begun(module, tag, &node.container.name);
         match Lock::acquire(&dir.path_of(LOCK), &running.record())? {
             Ok(lock) => Ok(NodeState { dir, progress: Progress::of(running, lock) }),

@@ -108,8 +108,7 @@ impl Unpacker<'_> {
         let parent = self.parents.of(root, &path)?;
         match entry.content {
             Content::Directory => {
-                ensure_free(parent, path.file_name())?;
-                parent.make_dir(path.file_name(), 0o700)?;
+                parent.make_new_dir(path.file_name(), 0o700)?;
                 self.directories.push((root, path, attributes));
             }
             Content::File { .. } => {
@@ -165,11 +164,6 @@ impl Unpacker<'_> {
         }
         self.roots.iter().try_for_each(Dir::sync)
     }
-}
-
-fn ensure_free(dir: &Dir, name: &str) -> Result<()> {
-    ensure!(dir.stat(name)?.is_none(), "`{}` exists already", dir.path_of(name).display());
-    Ok(())
 }
 
 /// The owner before the mode: changing an owner clears mode bits. The time last.

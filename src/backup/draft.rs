@@ -1,10 +1,11 @@
 //! The archive under construction, which another node's run may be making too.
 
 use std::fs::{File, TryLockError};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rustix::fs::OFlags;
 
 use crate::archive::store::{Draft, Store};
 use crate::error::Error;
@@ -60,5 +61,8 @@ fn is_being_made(archive: &Path) -> bool {
     let mut draft = archive.as_os_str().to_owned();
     draft.push(".partial");
     // Shared: a network filesystem gives no other to who only reads.
-    File::open(draft).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    // Not waited for, if it is a fifo.
+    let flags = OFlags::NONBLOCK.bits() as i32;
+    let opened = File::options().read(true).custom_flags(flags).open(draft);
+    opened.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }

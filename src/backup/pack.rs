@@ -62,7 +62,7 @@ impl Job<'_> {
         let manifest = manifest(tag, created, live, &snapshot);
         let (compression, progress) = (self.present.compression, report.progress.clone());
         // Each byte is packed, and read back.
-        progress.set_total(manifest.bytes * if self.present.verify { 2 } else { 1 });
+        progress.set_total(manifest.bytes.saturating_mul(if self.present.verify { 2 } else { 1 }));
         let mut pace = Pace::of(self.present.rate_limit);
         let (manifest, mut draft, written) = blocking(move || {
             let mut passed = |bytes| {

@@ -115,7 +115,8 @@ pub(super) fn refuse_unusable(node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// An archive inside the node's own directories would be cleared with them by a restore.
+/// An archive inside the node's own directories would be cleared with them by a restore. Elsewhere on their mount,
+/// the container's user could lead what root writes to another directory.
 pub(super) fn refuse_inside(backup_dir: &Path, node: &Node) -> Result<()> {
     let real = real_path(backup_dir);
     for place in node.all_places() {
@@ -123,6 +124,13 @@ pub(super) fn refuse_inside(backup_dir: &Path, node: &Node) -> Result<()> {
             let why = format!("it lies inside the node's own directory `{}`", place.host_path.display());
             return Err(Error::BackupDir { path: backup_dir.to_owned(), why }.into());
         }
+    }
+    if let Some(mount) = node.mount_above(backup_dir) {
+        let why = format!(
+            "it lies on the node's own mount `{}`, where the container can replace it",
+            mount.display()
+        );
+        return Err(Error::BackupDir { path: backup_dir.to_owned(), why }.into());
     }
     Ok(())
 }

@@ -79,7 +79,7 @@ impl Snapshot {
     /// Takes a table in and returns what of it is missing.
     fn add(&mut self, table: Table) -> Vec<String> {
         self.files += table.entry.files;
-        self.bytes += table.entry.bytes;
+        self.bytes = self.bytes.saturating_add(table.entry.bytes);
         self.members.extend(table.members);
         self.sstable_formats.extend(table.sstable_formats);
         self.tables.push(table.entry);
@@ -230,7 +230,8 @@ impl Table {
             }
             let size = stat.st_size.unsigned_abs();
             self.entry.files += 1;
-            self.entry.bytes += size;
+            // Sparse files may claim any size.
+            self.entry.bytes = self.entry.bytes.saturating_add(size);
             self.members.push(Member {
                 name: place.name.join(&file.name)?,
                 attributes: Attributes::of(&stat),

@@ -1,5 +1,6 @@
 //! The node in a container: where its directories lie on this host, who it is, when it is ready.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -90,6 +91,11 @@ impl Node {
 
     pub fn all_places(&self) -> impl Iterator<Item = &Place> {
         self.data.iter().chain([&self.commitlog, &self.hints, &self.saved_caches])
+    }
+
+    /// A mount of the node that a path of this host leads through: the container's user could lead it elsewhere.
+    pub fn mount_above(&self, path: &Path) -> Option<&Path> {
+        self.all_places().find_map(|place| place.mount_above(path))
     }
 
     /// Waits until clients can connect: a listening socket in the container's network, no JVM started for it.

@@ -1,6 +1,8 @@
 //! A directory of the node: inside the container as it is configured, and on this host where it is mounted.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -9,7 +11,7 @@ use crate::dir::{Dir, RelativePath, is_not_found};
 use crate::docker::{Container, Facts, PathInside, RunState};
 use crate::error::Error;
 
-/// Symlinks followed inside the container before it counts as a loop, as the kernel has it.
+/// Symlinks followed before it counts as a loop, as the kernel has it.
 const MOST_SYMLINKS: usize = 40;
 
 /// One directory of the node, inside and on this host.
@@ -40,6 +42,51 @@ impl Place {
         std::fs::create_dir_all(&self.mount)
             .with_context(|| format!("cannot make `{}`", self.mount.display()))?;
         Dir::open(&self.mount)
+    }
+
+    /// The directory itself, or the one above it that is there.
+    pub fn open_existing_part(&self) -> Result<Dir> {
+        let existing = self.mount.ancestors().find(|ancestor| ancestor.exists());
+        let existing = existing.unwrap_or(Path::new("/"));
+        let mut dir = Dir::open(existing)?;
+        if existing != self.mount {
+            return Ok(dir);
+        }
+        for name in self.names_below_mount() {
+            match dir.dir_if_there(name)? {
+                Some(below) => dir = below,
+                None => break,
+            }
+        }
+        Ok(dir)
+    }
+
+    /// The mount, where a path of this host leads through it: the rest of that path is the container's to change.
+    pub fn mount_above(&self, path: &Path) -> Option<&Path> {
+        let mount = self.mount.canonicalize().ok()?;
+        let (mut reached, mut followed) = (PathBuf::from("/"), 0);
+        let names = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect();
+        let mut rest: Vec<OsString> = names(&std::path::absolute(path).ok()?);
+        while let Some(name) = rest.pop() {
+            if reached == mount {
+                return Some(&self.mount);
+            }
+            match name.as_bytes() {
+                b"/" => reached = PathBuf::from("/"),
+                b".." => drop(reached.pop()),
+                _ => {
+                    let next = reached.join(&name);
+                    match std::fs::read_link(&next) {
+                        Ok(target) if followed < MOST_SYMLINKS => {
+                            followed += 1;
+                            rest.extend(names(&target));
+                        }
+                        _ => reached = next,
+                    }
+                }
+            }
+        }
+        None
     }
 
     /// The names that lead from the mount to the directory.
@@ -81,16 +128,10 @@ impl Place {
             Err(error) => return Err(format!("it cannot be seen through process {pid}: {error:#}")),
         };
         let outside = self.open().map_err(|error| format!("`{shown}` on this host: {error:#}"))?;
-        match (inside.own_stat(), outside.own_stat()) {
-            (Ok(inside), Ok(outside))
-                if (inside.st_dev, inside.st_ino) == (outside.st_dev, outside.st_ino) =>
-            {
-                Ok(())
-            }
-            (Ok(_), Ok(_)) => {
-                Err(format!("`{shown}` on this host is another directory than the container sees"))
-            }
-            (Err(error), _) | (_, Err(error)) => Err(format!("{error:#}")),
+        match inside.is(&outside) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!("`{shown}` on this host is another directory than the container sees")),
+            Err(error) => Err(format!("{error:#}")),
         }
     }
 }
@@ -144,13 +185,24 @@ impl<'a> PathFinder<'a> {
         if let Some(nested) = nested {
             return Err(fail(format!("another mount, `{}`, lies below it", nested.container_path)).into());
         }
+        if !mount.writable {
+            // What the container may not change is none of its Cassandra's, whatever its configuration says.
+            return Err(fail("it lies on a mount that is read-only for the container".to_owned()).into());
+        }
         let below = inside.strip_prefix(&mount.container_path).unwrap_or(Path::new(""));
-        let below = match below.to_string_lossy().as_ref() {
-            "" => None,
-            path => Some(RelativePath::parse(path)?),
+        let host_path = match below.as_os_str().is_empty() {
+            true => PathBuf::from(&mount.host_path),
+            false => Path::new(&mount.host_path).join(below),
         };
-        let mount = PathBuf::from(&mount.host_path);
-        let host_path = below.as_ref().map_or(mount.clone(), |below| mount.join(below.as_str()));
+        // Where one mount's source lies below another's, its path is the container's to change.
+        let outer = mounts.iter().filter(|outer| outer.writable && host_path.starts_with(&outer.host_path));
+        let outer = outer.min_by_key(|outer| outer.host_path.len()).unwrap_or(mount);
+        let mount = PathBuf::from(&outer.host_path);
+        let below = match host_path.strip_prefix(&mount).unwrap_or(Path::new("")).to_str() {
+            Some("") => None,
+            Some(path) => Some(RelativePath::parse(path)?),
+            None => return Err(fail(format!("`{}` is not a UTF-8 path", host_path.display())).into()),
+        };
         let place = Place { container_path: container_path.clone(), host_path, mount, below };
         if self.found.run_state == RunState::Running {
             place.prove(self.found.pid, &resolved).map_err(fail)?;

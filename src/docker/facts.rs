@@ -73,6 +73,8 @@ pub struct Mount {
     pub driver: Option<String>,
     pub host_path: String,
     pub container_path: String,
+    /// By the container.
+    pub writable: bool,
 }
 
 /// What is read of `GET /containers/{id}/json`; whatever an Engine leaves out is as good as empty.
@@ -169,6 +171,7 @@ impl Mount {
             driver: mount.driver,
             host_path: mount.source,
             container_path: mount.destination,
+            writable: mount.writable.unwrap_or(true),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
@@ -18,6 +18,9 @@ use tokio::net::UnixStream;
 const API: ApiVersion = ApiVersion(1, 44);
 /// Of Docker 1.12: earlier ones do not list the mounts of other containers.
 const OLDEST: ApiVersion = ApiVersion(1, 24);
+
+/// As much of an answer is taken into memory: files and commands of the container say what its user wants.
+pub const MOST_BYTES: usize = 128 << 20;
 
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -129,7 +132,12 @@ impl Client {
 
     pub async fn bytes(&self, method: Method, path: &str, body: Option<Value>) -> Result<Bytes, Failure> {
         let answer = self.send(method, path, body, false).await?;
-        Ok(answer.into_body().collect().await?.to_bytes())
+        let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await;
+        let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
+            Ok(error) => Failure::from(*error),
+            Err(_) => Failure::Broken(format!("its answer has more than {MOST_BYTES} bytes")),
+        });
+        Ok(body?.to_bytes())
     }
 
     pub async fn head(&self, path: &str) -> Result<HeaderMap, Failure> {

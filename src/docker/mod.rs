@@ -233,16 +233,17 @@ impl Container {
         let exec: ExecId = self.ask(what, Method::POST, "/exec", Some(options)).await?;
         let start = format!("/exec/{}/start", exec.id);
         let started = answer(self.client.upgrade(&start, json!({"Detach": false, "Tty": false}))).await;
-        let (mut output, mut stdin) =
-            tokio::io::split(started.map_err(|failure| self.failed(what, &failure))?);
+        let (output, mut stdin) = tokio::io::split(started.map_err(|failure| self.failed(what, &failure))?);
         if let Some(text) = input {
             // A command that ends without reading it is not an error of ours: its exit code tells.
             let _ = stdin.write_all(text.as_bytes()).await;
             let _ = stdin.shutdown().await;
         }
         let mut frames = Vec::new();
-        let read = output.read_to_end(&mut frames).await;
-        read.map_err(|error| self.lost(&error.to_string()))?;
+        let read = output.take(http::MOST_BYTES as u64).read_to_end(&mut frames).await;
+        if read.map_err(|error| self.lost(&error.to_string()))? == http::MOST_BYTES {
+            return Err(self.lost(&format!("it said more than {} bytes", http::MOST_BYTES)));
+        }
         let Some((stdout, stderr)) = stream::split(&frames) else {
             return Err(self.lost("its output was cut off"));
         };

@@ -3,6 +3,7 @@
 //! Everything is verified and unpacked beside the live data before the node is touched. Up to the commit
 //! point - the node is up and is the archive's - a failure puts the previous data back by itself.
 
+mod blocker;
 mod commit;
 mod compare;
 mod course;

@@ -1,7 +1,6 @@
 //! Finds out what a restore depends on. Nothing is changed here.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -144,7 +143,7 @@ fn data_directory(place: &Place, node: &Node) -> Result<DataDirectory> {
     let dir = match place.open() {
         Ok(dir) => dir,
         // Not made yet: its parent says where it will lie.
-        Err(error) if is_not_found(&error) => return not_made_yet(path),
+        Err(error) if is_not_found(&error) => return not_made_yet(place),
         Err(error) => return Err(error),
     };
     let own = dir.own_stat()?;
@@ -178,18 +177,24 @@ fn removable(place: &Place) -> Result<u64> {
         live => live?,
     };
     // Beside it or inside it: what restores before have set aside goes as well.
-    let aside = WorkPath::of(place)?.open()?.map_or(Ok(0), |work| held(&work))?;
-    Ok(held(&live)? + aside)
+    let aside = WorkPath::of(place)?.open()?.map_or(Ok(0), |work| held(&work, LEVELS))?;
+    Ok(held(&live, LEVELS)? + aside)
 }
 
-fn held(dir: &Dir) -> Result<u64> {
-    let mut bytes = 0;
+/// Deeper than Cassandra goes, whoever owns the tree has made it to be walked in for ever.
+const LEVELS: usize = 16;
+
+fn held(dir: &Dir, levels: usize) -> Result<u64> {
+    let mut bytes = 0_u64;
     for entry in dir.entries()? {
         let is_kept = matches!(entry.name.as_str(), "snapshots" | "backups" | "lost+found")
             || entry.name.starts_with(".cassandra_");
         match entry.kind {
             _ if is_kept => {}
-            Kind::Directory => bytes += dir.dir_if_there(&entry.name)?.map_or(Ok(0), |dir| held(&dir))?,
+            Kind::Directory if levels == 0 => {}
+            Kind::Directory => {
+                bytes += dir.dir_if_there(&entry.name)?.map_or(Ok(0), |dir| held(&dir, levels - 1))?;
+            }
             _ => {
                 let stat = dir.stat(&entry.name)?.filter(|stat| stat.st_nlink == 1);
                 bytes += stat.map_or(0, |stat| stat.st_blocks.unsigned_abs() * 512);
@@ -199,12 +204,12 @@ fn held(dir: &Dir) -> Result<u64> {
     Ok(bytes)
 }
 
-fn not_made_yet(path: &Path) -> Result<DataDirectory> {
-    let existing = path.ancestors().skip(1).find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+fn not_made_yet(place: &Place) -> Result<DataDirectory> {
+    let existing = place.open_existing_part()?;
     Ok(DataDirectory {
-        path: path.to_owned(),
-        device: std::fs::metadata(existing)?.dev(),
-        free: Dir::open(existing)?.free_space()?,
+        path: place.host_path.clone(),
+        device: existing.own_stat()?.st_dev,
+        free: existing.free_space()?,
         freed: 0,
         not_plain: Vec::new(),
         is_strange: false,

@@ -38,6 +38,7 @@ impl Restore<'_> {
             self.journal.enter(&self.state, Phase::MovingIn)?;
         }
         self.swap.move_in(STAGED)?;
+        self.swap.refuse_moved(self.node)?;
         self.journal.enter(&self.state, Phase::Swapped)?;
         report.leaves_container(RunState::Exited.word());
         Ok(())
@@ -49,6 +50,7 @@ impl Restore<'_> {
             run_state: self.node.found.run_state,
             restart_policy: self.node.found.restart_policy.clone(),
         };
+        self.swap.refuse_moved(self.node)?;
         self.swap.check_mark(&[&self.journal.run_id])?;
         if !self.journal.in_place && !self.swap.holds_identity(STAGED)? {
             bail!("what was unpacked of `{}` is not there any more", self.journal.archive.path.display());

@@ -225,6 +225,7 @@ impl Restore<'_> {
             self.swap.tidy()?;
             return self.leave_as_found(report).await;
         }
+        self.swap.refuse_moved(self.node)?;
         demand_previous(self.node, &self.journal)?;
         let is_up = self.node.container.inspect().await?.run_state.is_up();
         // By whomever it was started: clients may have written to it.
@@ -246,6 +247,7 @@ impl Restore<'_> {
             demand_previous(self.node, &self.journal)?;
             self.journal.enter(&self.state, Phase::UndoMovingIn)?;
             self.swap.move_in(PREVIOUS)?;
+            self.swap.refuse_moved(self.node)?;
             self.journal.enter(&self.state, Phase::UndoSwapped)?;
         }
         self.swap.tidy()?;

@@ -79,7 +79,10 @@ fn find(dir: &Dir, name: &str) -> Result<Option<Dir>> {
 fn carry(from: &Dir, live: Option<&Dir>, kept: &str) -> Result<Vec<String>> {
     let names: Vec<String> = from.entries()?.into_iter().map(|entry| entry.name).collect();
     let Some(live) = live.filter(|_| !names.is_empty()) else { return Ok(names) };
-    let to = live.make_dir(kept, 0o700)?;
+    let to = match find(live, kept)? {
+        Some(there) => there,
+        None => live.make_new_dir(kept, 0o700)?,
+    };
     if to.entries()?.is_empty() {
         // New, or made by a run that died before it had given it away.
         let stat = from.own_stat()?;

@@ -8,8 +8,9 @@ use anyhow::{Result, bail};
 
 use crate::archive::reader::Archive;
 use crate::cassandra::node::{Node, Place};
-use crate::dir::{Dir, Entry, Kind, is_not_found};
+use crate::dir::{Dir, Kind, is_not_found};
 use crate::durable;
+use crate::restore::blocker::{SYSTEM, is_a_node, is_blocker, is_file, make_blocker};
 use crate::restore::snapshots;
 use crate::restore::work::{self, WorkPath, make_like_parent, refuse_without_exchange};
 
@@ -21,7 +22,6 @@ pub const UNDONE: &str = "undone";
 /// The levels of the restore before, while another one is under way.
 pub const REPLACED: &str = "replaced";
 pub const REPLACED_UNDONE: &str = "replaced-undone";
-const SYSTEM: &str = "system";
 
 /// A directory of the node with the work directory for it, on the same mount.
 #[derive(Debug)]
@@ -77,13 +77,20 @@ impl Swap {
         self.sites.iter().try_for_each(|site| work::check_mark(&site.work, site.live.path(), run_ids))
     }
 
+    /// Refuses where one of the directories is not where it was opened any more.
+    pub fn refuse_moved(&self, node: &Node) -> Result<()> {
+        let mut pairs = self.sites.iter().zip(node.all_places());
+        pairs.try_for_each(|(site, place)| work::refuse_moved(place, &site.live, &site.work))
+    }
+
     /// [`Swap::check_mark`] before anything is opened that would be made.
     pub fn find_mark(node: &Node, run_ids: &[&str]) -> Result<()> {
         node.all_places().try_for_each(|place| work::find_mark(place, run_ids))
     }
 
-    /// Refuses filesystems on which the blocker would not hold.
+    /// Refuses filesystems on which the blocker would not hold, and work directories that are not ours.
     pub fn refuse_without_exchange(&self) -> Result<()> {
+        self.sites.iter().try_for_each(|site| work::refuse_strange(&site.work))?;
         self.data().iter().try_for_each(|site| refuse_without_exchange(&site.work))
     }
 
@@ -256,7 +263,7 @@ impl Swap {
             aside.sync()?;
             site.live.sync()?;
         }
-        Ok(())
+        self.sites.iter().try_for_each(Site::refuse_unemptied)
     }
 
     /// Brings everything in `level` in, `system` last and in one step with the blocker's end. The data
@@ -300,6 +307,17 @@ impl Site {
         Ok(self.live.entries()?.into_iter().map(|entry| entry.name).filter(|name| !keep(name)).collect())
     }
 
+    /// Whoever owns the directory may have hidden a part of it, or shown another file for the blocker.
+    fn refuse_unemptied(&self) -> Result<()> {
+        let left = self.movable()?.into_iter().next();
+        match left.or_else(|| self.is_data.then(|| SYSTEM.to_owned())) {
+            Some(name) if name != SYSTEM || !self.is_blocked()? => {
+                bail!("`{}` appeared while data was set aside", self.live.path_of(&name).display())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn is_unused(&self) -> Result<bool> {
         let names = self.live.entries()?.into_iter().map(|entry| entry.name);
         Ok(names.into_iter().all(|name| name.starts_with('.') || name == "lost+found"))
@@ -340,6 +358,10 @@ impl Site {
             // A run was cut off before the blocker went in, or after it came out.
             return match from {
                 Some(from) if is_file(&from, SYSTEM)? => durable::remove(&from, SYSTEM),
+                Some(from) if from.stat(SYSTEM)?.is_some() => {
+                    let (own, other) = (from.path_of(SYSTEM), self.live.path_of(SYSTEM));
+                    bail!("`{}` cannot be moved in: `{}` is there", own.display(), other.display())
+                }
                 _ => Ok(()),
             };
         }
@@ -358,32 +380,6 @@ impl Site {
     fn holds_identity(&self, level: &str) -> Result<bool> {
         self.work.dir_if_there(level)?.map_or(Ok(false), |level| is_a_node(&level))
     }
-}
-
-fn is_blocker(entry: &Entry) -> bool {
-    entry.name == SYSTEM && entry.kind == Kind::File
-}
-
-fn is_a_node(dir: &Dir) -> Result<bool> {
-    if is_file(dir, SYSTEM)? {
-        return Ok(false);
-    }
-    let Some(system) = dir.dir_if_there(SYSTEM)? else { return Ok(false) };
-    Ok(system.dir_names()?.iter().any(|name| name.starts_with("local-")))
-}
-
-fn is_file(dir: &Dir, name: &str) -> Result<bool> {
-    Ok(dir.stat(name)?.is_some_and(|stat| stat.st_mode & 0o170_000 == 0o100_000))
-}
-
-fn make_blocker(aside: &Dir, words: &str) -> Result<()> {
-    if is_file(aside, SYSTEM)? {
-        aside.remove_file(SYSTEM)?;
-    }
-    let file = aside.create_file(SYSTEM, 0o644)?;
-    let path = aside.path_of(SYSTEM);
-    durable::fill(&file, &path, words.as_bytes())?;
-    durable::sync(&file, &path)
 }
 
 #[cfg(test)]

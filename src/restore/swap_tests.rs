@@ -88,3 +88,19 @@ fn a_run_cut_off_beside_its_blocker_leaves_nothing_in_the_way() {
     assert_eq!(fs::read_to_string(host.path().join("data/system")).unwrap(), "other words");
     assert_eq!(names(host.path(), "work/previous"), ["ks1", "system"]);
 }
+
+/// Whoever owns the directory showed another file for the blocker, and took it away again.
+#[test]
+fn a_keyspace_in_the_place_of_the_blocker_is_told_and_nothing_is_called_moved_in() {
+    let host = tempfile::tempdir().unwrap();
+    let swap = site(host.path());
+    let staged = host.path().join("work/staged/system");
+    fs::create_dir_all(staged.join("local-2")).unwrap();
+    let refused = swap.move_in(STAGED).unwrap_err().to_string();
+    let live = host.path().join("data/system");
+    assert_eq!(refused, format!("`{}` cannot be moved in: `{}` is there", staged.display(), live.display()));
+    assert!(
+        names(host.path(), "data/system") == ["local-1"]
+            && names(host.path(), "work/staged/system") == ["local-2"]
+    );
+}

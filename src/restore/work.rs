@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::{AtFlags, StatxFlags};
+use rustix::process::geteuid;
 
 use crate::cassandra::node::Place;
 use crate::dir::{Dir, is_not_found};
@@ -13,6 +14,9 @@ use crate::error::Error;
 
 const RUN: &str = "run";
 const RUN_DRAFT: &str = "run.new";
+/// Whatever is longer was planted.
+const LONGEST_RUN_ID: u64 = 64;
+/// What [`refuse_without_exchange`] makes.
 const PROBES: [&str; 2] = ["probe-1", "probe-2"];
 
 /// Where the work directory of a live directory lies.
@@ -40,19 +44,26 @@ impl WorkPath {
         if self.inside { dir.join("backups").join(level) } else { dir.join(level) }
     }
 
+    /// Root's alone, whoever it was given to since it was made: the official image gives all below its mount to
+    /// Cassandra's user each time it starts.
     pub fn open_or_make(&self) -> Result<Dir> {
         if !self.inside {
             let dir = self.parent.make_dir(&self.name, 0o700)?;
+            if !is_strange(&dir)? {
+                take(&dir, 0o700)?;
+            }
             self.parent.sync()?;
             return Ok(dir);
         }
         // Cassandra looks into every directory of its data that is not called `snapshots` or `backups`, and does
         // not start where it may not enter one, not even one that it would pass over. The levels stay closed.
         let dir = self.parent.make_dir(&self.name, 0o755)?;
-        dir.set_mode(0o755)?;
-        self.parent.sync()?;
         let backups = dir.make_dir("backups", 0o755)?;
-        backups.set_mode(0o755)?;
+        if !is_strange(&backups)? {
+            take(&dir, 0o755)?;
+            take(&backups, 0o755)?;
+        }
+        self.parent.sync()?;
         dir.sync()?;
         Ok(backups)
     }
@@ -64,6 +75,31 @@ impl WorkPath {
             dir => Ok(dir),
         }
     }
+}
+
+fn take(dir: &Dir, mode: u32) -> Result<()> {
+    let owner = geteuid();
+    if owner.is_root() && dir.own_stat()?.st_uid != owner.as_raw() {
+        dir.set_owner(0, 0)?;
+    }
+    dir.set_mode(mode)
+}
+
+/// Whether it holds something, and no restore's mark: whoever owns the mount may have moved any directory there.
+fn is_strange(work: &Dir) -> Result<bool> {
+    let entries = work.entries()?;
+    let has_mark = entries.iter().any(|entry| entry.name == RUN);
+    let is_ours = |name: &str| PROBES.contains(&name) || name == RUN_DRAFT;
+    Ok(!has_mark && !entries.iter().all(|entry| is_ours(&entry.name)))
+}
+
+/// Such a directory is neither filled nor emptied.
+pub fn refuse_strange(work: &Dir) -> Result<()> {
+    if is_strange(work)? {
+        let (path, mark) = (work.path().display(), work.path_of(RUN));
+        bail!("`{path}` is no restore's: `{}` is missing; move it away", mark.display());
+    }
+    Ok(())
 }
 
 /// Says whose a work directory is.
@@ -81,7 +117,8 @@ pub fn check_mark(work: &Dir, live: &Path, run_ids: &[&str]) -> Result<()> {
     let path = work.path_of(RUN);
     let found = work.file(RUN).and_then(|mut file| {
         let mut text = String::new();
-        file.read_to_string(&mut text)?;
+        let read = file.by_ref().take(LONGEST_RUN_ID).read_to_string(&mut text);
+        read.with_context(|| format!("cannot read `{}`", path.display()))?;
         Ok(text)
     });
     match found {
@@ -99,6 +136,18 @@ pub fn find_mark(place: &Place, run_ids: &[&str]) -> Result<()> {
         Some(dir) => check_mark(&dir, &place.host_path, run_ids),
         None => Err(no_mark(&work.path_of(RUN), &place.host_path)),
     }
+}
+
+/// Refuses where another directory was given the place of one that was worked in: what was moved there is not where
+/// Cassandra looks for it.
+pub fn refuse_moved(place: &Place, live: &Dir, work: &Dir) -> Result<()> {
+    let found = WorkPath::of(place)?.open()?;
+    let moved = match found.map_or(Ok(false), |found| found.is(work))? {
+        true if place.open()?.is(live)? => return Ok(()),
+        true => live,
+        false => work,
+    };
+    bail!("`{}` was moved away while it was worked in", moved.path().display())
 }
 
 fn no_mark(path: &Path, live: &Path) -> anyhow::Error {
@@ -140,7 +189,7 @@ pub fn make_like_parent(place: &Place) -> Result<Dir> {
             Some(there) => there,
             None => {
                 let stat = dir.own_stat()?;
-                let made = dir.make_dir(name, 0o755)?;
+                let made = dir.make_new_dir(name, 0o755)?;
                 made.set_owner(stat.st_uid, stat.st_gid)?;
                 dir.sync()?;
                 made

@@ -1,6 +1,7 @@
 //! Data directories that are not where a backup or a restore can work on them.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use cassandra_backup::docker::RunState;
@@ -59,6 +60,26 @@ fn data_in_memory_is_refused() {
         let node = node.also_mounting("tmpfs", Path::new(""), &data);
         refused_by_all(&node, "it lies on a mount of type tmpfs");
     }
+}
+
+/// A restore would move and remove as root what the container may only read.
+#[test]
+fn data_on_a_mount_that_is_read_only_for_the_container_is_refused() {
+    for node in [FakeNode::running().mounted_read_only(), FakeNode::stopped().mounted_read_only()] {
+        refused_by_all(&node, "it lies on a mount that is read-only for the container");
+    }
+}
+
+/// The source of one mount lies below another's: the container's user can rename it there.
+#[test]
+fn a_mount_whose_source_the_container_can_replace_is_entered_through_no_symlink() {
+    let node = backed_up(FakeNode::stopped());
+    let (data, source) = (node.dirs().data[0].clone(), node.dirs().storage.join("source"));
+    let node = node.also_mounting("bind", &source, &data);
+    symlink(&data, &source).unwrap();
+    let failed = restore(&node, json!({}));
+    let refused = format!("cannot open directory `{}`: Not a directory (os error 20)", source.display());
+    assert_eq!(told(&failed), ("failed", format!("{refused}. The node was not touched").as_str()));
 }
 
 #[test]

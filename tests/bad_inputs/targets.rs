@@ -193,8 +193,34 @@ fn a_backup_directory_inside_the_nodes_own_is_told() {
     inside(&dirs.data[0].join("backup/deep"), &dirs.data[0]);
     inside(&link.join("backup"), &dirs.data[0]);
     inside(&dirs.commitlog, &dirs.commitlog);
-    // Beside them, on the same mount, it is the operator's own business.
-    assert_eq!(backup(&node, json!({"backup_dir": dirs.storage.join("backup")}))["changed"], true);
+}
+
+/// Beside the node's directories, on the same mount, the container's user can put a symlink in its place.
+#[test]
+fn a_directory_of_ours_on_the_nodes_mount_is_refused() {
+    let node = backed_up(FakeNode::running());
+    let storage = node.dirs().storage;
+    let link = node.host().join("link");
+    symlink(storage.join("deep"), &link).unwrap();
+    let why = format!(
+        "it lies on the node's own mount `{}`, where the container can replace it",
+        storage.display()
+    );
+    for dir in [storage.join("ours"), storage.join("deep/../ours"), link.join("ours")] {
+        let failure = format!("`{}` cannot be used as backup_dir: {why}", dir.display());
+        assert_refused(&node, json!({"backup_dir": dir}), "backup_dir", &failure, DIRECTORY);
+        for (module, tag, standing) in [(BACKUP, "weekly", NO_BACKUP), (RESTORE, "nightly", UNTOUCHED)] {
+            let hint = "set `state_dir` to a directory of its own on this host, the same one for all modules";
+            let failure =
+                format!("`{}` cannot be used as state_dir: {why}. {standing}. {hint}", dir.display());
+            let told = refused_once(&node, module, json!({"tag": tag, "state_dir": dir}));
+            assert_eq!(told, ("state_dir".to_owned(), failure));
+        }
+    }
+    // Led out of it again, as far as anybody can tell: the mount is still on the way.
+    symlink(node.host(), storage.join("deep")).unwrap();
+    let failure = format!("`{}` cannot be used as backup_dir: {why}", link.join("ours").display());
+    assert_refused(&node, json!({"backup_dir": link.join("ours")}), "backup_dir", &failure, DIRECTORY);
 }
 
 #[test]

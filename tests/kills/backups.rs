@@ -61,7 +61,9 @@ fn each_step(prepare: impl FnOnce(&FakeNode), args: Value) -> usize {
             (found, "unless-stopped"),
             "{story}"
         );
-        let state: Vec<String> = tree(&node.host().join("state")).into_keys().collect();
+        let mut state: Vec<String> = tree(&node.host().join("state")).into_keys().collect();
+        // Of a container that was stopped again: it counts for a minute, and is written over.
+        state.retain(|path| found == RunState::Running || !path.ends_with("/started.json"));
         assert_eq!(state, clean, "{story}");
         let lost: BTreeMap<_, _> =
             data.iter().filter(|(path, _)| !node.user_data().contains_key(*path)).collect();

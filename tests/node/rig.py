@@ -175,6 +175,3 @@ def program():
     """The debug build, which can be told to end after any step: see src/effect.rs."""
     return os.environ["CASSANDRA_BACKUP_PROGRAM"]
 
-
-def steps(log):
-    return [json.loads(line) for line in pathlib.Path(log).read_text().splitlines()]

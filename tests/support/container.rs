@@ -194,7 +194,10 @@ impl Container {
                 kind if kind.is_symlink() => {
                     Some(Found::Symlink(std::fs::read_link(host).ok()?.to_string_lossy().into_owned()))
                 }
-                _ => std::fs::read(host).ok().map(Found::File),
+                // Whoever reads a fifo waits for its writer.
+                kind => {
+                    (if kind.is_file() { std::fs::read(host) } else { Ok(Vec::new()) }).ok().map(Found::File)
+                }
             };
         }
         let below = |known: &str| Path::new(known).starts_with(&path);

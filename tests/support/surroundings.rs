@@ -35,6 +35,11 @@ impl FakeNode {
             .any(|call| hanging.iter().any(|command| call.line().starts_with(command)))
     }
 
+    /// What is mounted can be written by the host only.
+    pub fn mounted_read_only(self) -> FakeNode {
+        self.with(|container| container.mounts[0]["RW"] = json!(false))
+    }
+
     /// One more mount of the container: `bind`, `tmpfs`, …
     pub fn also_mounting(self, kind: &str, source: &Path, inside: &Path) -> FakeNode {
         let mount = json!({
