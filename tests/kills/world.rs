@@ -56,7 +56,8 @@ impl World {
             let is_written_later =
                 path.contains("CommitLog-") || flushed.iter().any(|sstable| path.starts_with(sstable));
             let is_caches = path.starts_with("saved_caches/") || path.contains("KeyCache-");
-            !is_caches && !is_written_later && !(path.contains("system/local-") && path.contains("/nb-"))
+            let is_local = path.contains("system/local-") && path.contains("/nb-");
+            !(is_caches || is_written_later || is_local)
         };
         self.storage
             .iter()
