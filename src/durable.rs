@@ -70,6 +70,14 @@ pub fn write_json(dir: &Dir, name: &str, value: &impl Serialize) -> Result<()> {
     write(dir, name, 0o600, &text)
 }
 
+/// Makes a directory with what is missing above it, each for good.
+pub fn make_dirs(path: &Path) -> std::io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
+    std::fs::create_dir_all(path)?;
+    let parents = missing.iter().filter_map(|made| made.parent());
+    parents.filter(|parent| *parent != Path::new("")).try_for_each(|parent| File::open(parent)?.sync_all())
+}
+
 /// Removes a file for good; nothing there is fine.
 pub fn remove(dir: &Dir, name: &str) -> Result<()> {
     dir.remove_tree(name)?;

@@ -90,11 +90,16 @@ impl NodeState {
     /// Takes the node for this run alone, and says which module is at work on which tag.
     pub fn enter(state_dir: &Path, node: &Node, module: &str, tag: &str) -> Result<NodeState> {
         let folder = folder(state_dir, node)?;
-        std::fs::create_dir_all(state_dir)
+        durable::make_dirs(state_dir)
             .map_err(|error| Error::StateDir { path: state_dir.to_owned(), why: error.to_string() })?;
         let parent = Dir::open(state_dir)?;
+        let is_new = parent.stat(&folder)?.is_none();
         let dir = parent.make_dir(&folder, 0o700)?;
         dir.set_mode(0o700)?;
+        if is_new {
+            // Else a journal in it could be lost with it.
+            parent.sync()?;
+        }
         let running = Running::begun(module, tag, &node.container.name);
         match Lock::acquire(&dir.path_of(LOCK), &running.record())? {
             Ok(lock) => Ok(NodeState { dir, progress: Progress::of(running, lock) }),

@@ -291,7 +291,7 @@ fn make(path: &Path) -> Result<()> {
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         return Ok(());
     };
-    std::fs::create_dir_all(parent).with_context(|| format!("cannot make `{}`", parent.display()))?;
+    durable::make_dirs(parent).with_context(|| format!("cannot make `{}`", parent.display()))?;
     let parent = Dir::open(parent)?;
     let name = name.to_str().context("its name is not UTF-8")?;
     // Whatever the umask says.

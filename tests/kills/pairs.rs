@@ -10,8 +10,8 @@ use crate::support::Frozen;
 
 /// All pairs of a death in `first` and one in `second`; from each state that they leave, the restore is run again, and
 /// rolled back. States that are the same, byte for byte, are gone on from once. Returns the numbers of deaths in the
-/// first run, of pairs, and of different states after two deaths.
-fn all_pairs(scene: &Scene, from: &Frozen, first: &Ask, second: &Ask) -> [usize; 3] {
+/// first run and of pairs.
+fn all_pairs(scene: &Scene, from: &Frozen, first: &Ask, second: &Ask) -> [usize; 2] {
     let (mut pairs, mut once, mut twice) = (0, HashSet::new(), HashSet::new());
     scene.node.thaw(from);
     let (result, effects) = scene.run(first);
@@ -41,7 +41,8 @@ fn all_pairs(scene: &Scene, from: &Frozen, first: &Ask, second: &Ask) -> [usize;
             }
         }
     }
-    [deaths.len(), pairs, twice.len()]
+    assert!(twice.len() > 40, "{} different states", twice.len());
+    [deaths.len(), pairs]
 }
 
 fn ends_well(scene: &Scene, story: &str) {
@@ -60,37 +61,39 @@ fn restore() -> Scene {
 #[test]
 fn a_restore_killed_and_killed_again_when_it_goes_on() {
     let scene = restore();
-    counted(all_pairs(&scene, &scene.start, &scene.same_again(), &scene.same_again()), [0; 3]);
+    counted(all_pairs(&scene, &scene.start, &scene.same_again(), &scene.same_again()), [69, 2425]);
 }
 
 #[test]
 fn a_restore_killed_and_its_roll_back_killed_too() {
     let scene = restore();
-    counted(all_pairs(&scene, &scene.start, &scene.same_again(), &Ask::RollBack), [0; 3]);
+    counted(all_pairs(&scene, &scene.start, &scene.same_again(), &Ask::RollBack), [69, 1744]);
 }
 
 #[test]
 fn a_roll_back_of_a_complete_restore_killed_and_killed_again_when_it_goes_on() {
     let scene = restore();
     let from = scene.after(&scene.same_again());
-    counted(all_pairs(&scene, &from, &Ask::RollBack, &Ask::RollBack), [0; 3]);
+    counted(all_pairs(&scene, &from, &Ask::RollBack, &Ask::RollBack), [45, 1007]);
 }
 
 #[test]
 fn a_roll_back_of_a_complete_restore_killed_and_the_restore_after_it_killed_too() {
     let scene = restore();
     let from = scene.after(&scene.same_again());
-    counted(all_pairs(&scene, &from, &Ask::RollBack, &scene.same_again()), [0; 3]);
+    counted(all_pairs(&scene, &from, &Ask::RollBack, &scene.same_again()), [45, 4027]);
 }
 
 #[test]
+#[ignore = "takes minutes: cargo test --test killed -- --ignored"]
 fn a_restore_over_two_data_directories_killed_and_killed_again_when_it_goes_on() {
     let scene = Scene::new(2, json!({}), |_| ());
-    counted(all_pairs(&scene, &scene.start, &scene.same_again(), &scene.same_again()), [0; 3]);
+    counted(all_pairs(&scene, &scene.start, &scene.same_again(), &scene.same_again()), [96, 4580]);
 }
 
 #[test]
+#[ignore = "takes minutes: cargo test --test killed -- --ignored"]
 fn a_restore_over_the_way_back_of_the_one_before_killed_and_its_roll_back_killed_too() {
     let scene = over_another();
-    counted(all_pairs(&scene, &scene.start, &scene.same_again(), &Ask::RollBack), [0; 3]);
+    counted(all_pairs(&scene, &scene.start, &scene.same_again(), &Ask::RollBack), [108, 4874]);
 }

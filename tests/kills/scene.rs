@@ -224,6 +224,8 @@ impl Scene {
         let is_complete = now.as_ref().is_some_and(|journal| journal["phase"] == "restored");
         let may_be_undone = ["starting", "started", "restored"].contains(&self.world().phase().as_str())
             || flag("was_started");
+        // A roll-back before may have kept it, until a restore is complete.
+        let was_undone = self.world().aside().keys().any(|path| path.split('/').nth(1) == Some("undone"));
         let (result, _) = self.run(&Ask::RollBack);
         if flag("previous_removed") {
             let told = result["msg"].as_str().expect("a message");
@@ -237,7 +239,7 @@ impl Scene {
         assert!(is_done || result["changed"] == false, "{story}: {result:#}");
         let left = Left {
             earlier_is_gone: flag("earlier_removed") || is_complete,
-            undone: may_be_undone,
+            undone: may_be_undone || was_undone,
             probes: result["changed"] == false,
         };
         self.previous_stands(story, &left);

@@ -88,17 +88,24 @@ fn told_the_truth(scene: &Scene, story: &str, signal: &str, result: &Value) -> E
     End::Committed
 }
 
+/// Where exactly a signal is noticed is the scheduler's; how often each end was seen is not the same on every run.
+fn ended(ends: &BTreeMap<End, usize>, signals: usize, kinds: &[End]) {
+    assert!(kinds.iter().all(|kind| ends.contains_key(kind)), "{ends:?}");
+    counted(ends.values().sum(), signals);
+}
+
 #[test]
 fn a_restore_that_gets_a_signal_after_any_step_ends_by_itself_and_says_how_things_stand() {
     let scene = Scene::new(1, json!({}), |_| ());
-    counted(each_step(&scene, Points::Every, "TERM"), BTreeMap::new());
+    ended(&each_step(&scene, Points::Every, "TERM"), 315, &[End::Complete, End::Untouched, End::RolledBack]);
 }
 
 #[test]
 fn and_so_do_those_over_two_directories_over_another_restore_and_in_place() {
     let two = Scene::new(2, json!({"keep_previous": false}), |_| ());
-    counted(each_step(&two, Points::Coarse, "HUP"), BTreeMap::new());
-    counted(each_step(&over_another(), Points::Coarse, "INT"), BTreeMap::new());
+    let all = [End::Complete, End::Untouched, End::RolledBack];
+    ended(&each_step(&two, Points::Coarse, "HUP"), 183, &all);
+    ended(&each_step(&over_another(), Points::Coarse, "INT"), 136, &all);
     let in_place = Scene::new(1, json!({"staging": "in_place", "give_up_previous": true}), |_| ());
-    counted(each_step(&in_place, Points::Coarse, "TERM"), BTreeMap::new());
+    ended(&each_step(&in_place, Points::Coarse, "TERM"), 155, &all);
 }
