@@ -307,21 +307,15 @@ impl Container {
         if self.stat(path).await? != Some(PathInside::Other) {
             return Ok(None);
         }
+        let what = format!("read `{path}` in");
         let packed = match answer(self.client.bytes(Method::GET, &self.path_inside(path), None)).await {
             Ok(packed) => packed,
             Err(failure) if failure.code() == Some(404) => return Ok(None),
-            Err(failure) => return Err(self.failed(&format!("read `{path}` in"), &failure)),
+            Err(failure) => return Err(self.failed(&what, &failure)),
         };
-        let mut archive = tar::Archive::new(&packed[..]);
-        for entry in archive.entries()? {
-            let mut entry = entry?;
-            if entry.header().entry_type().is_file() {
-                let mut content = Vec::new();
-                std::io::Read::read_to_end(&mut entry, &mut content)?;
-                return Ok(Some(content));
-            }
-        }
-        Ok(None)
+        first_file(&packed).map_err(|error| {
+            self.failed(&what, &Failure::Broken(format!("its answer makes no sense: {error}")))
+        })
     }
 
     /// The end of the container's log, for a message about a node that died; empty where it cannot be had.
@@ -364,6 +358,19 @@ impl Container {
     fn failed(&self, request: &str, failure: &Failure) -> anyhow::Error {
         failed(format!("{request} container `{}`", self.name), failure)
     }
+}
+
+/// The content of the first file of a tar archive; `None` where there is none.
+fn first_file(packed: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
+    for entry in tar::Archive::new(packed).entries()? {
+        let mut entry = entry?;
+        if entry.header().entry_type().is_file() {
+            let mut content = Vec::new();
+            std::io::Read::read_to_end(&mut entry, &mut content)?;
+            return Ok(Some(content));
+        }
+    }
+    Ok(None)
 }
 
 fn path_stat(headers: &HeaderMap) -> Option<PathStat> {

@@ -24,6 +24,7 @@ impl Restore<'_> {
         self.stand_unfinished(report);
         report.changed = true;
         self.stop(report).await?;
+        report.leaves_container(RunState::Exited.word());
 
         report.enter("swap");
         if self.journal.phase == Phase::SettingAside {
@@ -39,9 +40,7 @@ impl Restore<'_> {
         }
         self.swap.move_in(STAGED)?;
         self.swap.refuse_moved(self.node)?;
-        self.journal.enter(&self.state, Phase::Swapped)?;
-        report.leaves_container(RunState::Exited.word());
-        Ok(())
+        self.journal.enter(&self.state, Phase::Swapped)
     }
 
     /// Nothing is touched before the journal says how it was found.

@@ -324,7 +324,14 @@ impl Restore<'_> {
             RunState::Running if interrupt::check().is_err() => stands("started"),
             RunState::Running => {
                 report.standing = stands("started, but was not seen to serve clients");
-                self.node.wait_for_clients(self.request.access.wait_timeout).await?;
+                if let Err(error) = self.node.wait_for_clients(self.request.access.wait_timeout).await {
+                    let left = self.node.container.inspect().await.map(|facts| facts.run_state);
+                    if let Ok(left @ (RunState::Exited | RunState::Created)) = left {
+                        report.leaves_container(left.word());
+                        report.standing = stands("stopped: it was started, and has ended by itself");
+                    }
+                    return Err(error);
+                }
                 self.tell_downtime(report);
                 stands("running")
             }

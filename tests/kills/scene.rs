@@ -225,7 +225,11 @@ impl Scene {
         let may_be_undone = ["starting", "started", "restored"].contains(&self.world().phase().as_str())
             || flag("was_started");
         // A roll-back before may have kept it, until a restore is complete.
-        let was_undone = self.world().aside().keys().any(|path| path.split('/').nth(1) == Some("undone"));
+        let was_undone = self
+            .world()
+            .aside()
+            .keys()
+            .any(|path| matches!(path.split('/').nth(1), Some("undone" | "replaced-undone")));
         let (result, _) = self.run(&Ask::RollBack);
         if flag("previous_removed") {
             let told = result["msg"].as_str().expect("a message");

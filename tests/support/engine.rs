@@ -150,6 +150,11 @@ impl FakeEngine {
         self.arm(Armed { pattern: pattern.to_owned(), spare: nth - 1, every: false, fault });
     }
 
+    /// The nth such request from now on and all after it go wrong.
+    pub fn fail_from(&self, pattern: &str, nth: usize, fault: Fault) {
+        self.arm(Armed { pattern: pattern.to_owned(), spare: nth - 1, every: true, fault });
+    }
+
     /// The next such request waits at the gate.
     pub fn hold(&self, pattern: &str) -> Gate {
         let gate = Gate::default();
@@ -255,12 +260,12 @@ impl Shared {
     fn fault_for(&self, line: &str) -> Option<Fault> {
         let mut faults = self.faults.lock().unwrap();
         let at = faults.iter().position(|armed| line.starts_with(&armed.pattern))?;
-        if faults[at].every {
-            return Some(faults[at].fault.clone());
-        }
         if faults[at].spare > 0 {
             faults[at].spare -= 1;
             return None;
+        }
+        if faults[at].every {
+            return Some(faults[at].fault.clone());
         }
         Some(faults.remove(at).fault)
     }
