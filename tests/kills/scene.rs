@@ -225,11 +225,7 @@ impl Scene {
         let may_be_undone = ["starting", "started", "restored"].contains(&self.world().phase().as_str())
             || flag("was_started");
         // A roll-back before may have kept it, until a restore is complete.
-        let was_undone = self
-            .world()
-            .aside()
-            .keys()
-            .any(|path| matches!(path.split('/').nth(1), Some("undone" | "replaced-undone")));
+        let was_undone = self.world().aside().keys().any(|path| is_undone_level(path));
         let (result, _) = self.run(&Ask::RollBack);
         if flag("previous_removed") {
             let told = result["msg"].as_str().expect("a message");
@@ -258,8 +254,7 @@ impl Scene {
         let phase = |world: &World| world.journal().map(|journal| journal["phase"].clone());
         let mut aside = world.aside();
         let is_there = |path: &str| {
-            let may_be = (left.probes && path.contains("/probe-"))
-                || (left.undone && path.split('/').nth(1) == Some("undone"));
+            let may_be = (left.probes && path.contains("/probe-")) || (left.undone && is_undone_level(path));
             !may_be || clean.aside().contains_key(path)
         };
         aside.retain(|path, _| is_there(path));
@@ -288,6 +283,12 @@ fn epoch(node: &FakeNode) -> SystemTime {
             return now;
         }
     }
+}
+
+/// What was restored and taken back may hold clients' writes: it is kept until a restore is complete, under the second
+/// name where another one was taken back since.
+fn is_undone_level(path: &str) -> bool {
+    matches!(path.split('/').nth(1), Some("undone" | "replaced-undone"))
 }
 
 fn same(story: &str, is: &Files, should: &Files) {
