@@ -8,7 +8,7 @@ run       := scripts/with-env
 export CARGO_TARGET_DIR := target
 
 .PHONY: help build demo test test-rust lint check-program molecule scenario-default scenario-protocol matrix dist \
-	test-dist test-node fuzz clean rust python readers docker image
+	test-dist test-node test-killed fuzz clean rust python readers docker image
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -54,6 +54,9 @@ test-node: rust python image ## roll back, kill, cut off and look into a restore
 fuzz: rust ## fuzz the readers of archives, each for SECONDS_EACH=60 (TARGETS="footer table" for some of them)
 	@scripts/setup-fuzz
 	@scripts/fuzz $(TARGETS)
+
+test-killed: rust ## kill restores and roll-backs twice over, in the ways that take minutes
+	@$(run) cargo test --locked --test killed -- --ignored
 
 matrix: build python image ## run what depends on Ansible under each version of ansible-core (a quarter of an hour)
 	@$(run) cargo build --locked --bins --examples

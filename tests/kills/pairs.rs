@@ -78,6 +78,7 @@ fn a_roll_back_of_a_complete_restore_killed_and_killed_again_when_it_goes_on() {
 }
 
 #[test]
+#[ignore = "takes minutes: cargo test --test killed -- --ignored"]
 fn a_roll_back_of_a_complete_restore_killed_and_the_restore_after_it_killed_too() {
     let scene = restore();
     let from = scene.after(&scene.same_again());
