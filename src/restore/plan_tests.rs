@@ -228,6 +228,18 @@ fn files_of_a_table_that_the_archives_schema_does_not_know_are_refused() {
 }
 
 #[test]
+fn what_is_beside_the_keyspaces_and_none_itself_is_refused() {
+    let mut strange = good_toc();
+    for name in ["cassandra_backup.json", "ks", ".cassandra_restore-data", "lost+found"] {
+        let directory = Entry { name: RelativePath::parse(name).unwrap(), ..strange.entries[0].clone() };
+        strange.entries.push(Entry { content: Content::Directory, ..directory });
+    }
+    strange.entries.swap(0, 1);
+    let verdict = judge(&found(), &located(), &manifest(), &strange, true);
+    assert_eq!(verdict.refusals, ["`/backup/t.tgz` holds `.cassandra_restore-data`, which is no keyspace"]);
+}
+
+#[test]
 fn an_unknown_node_is_a_warning_and_a_new_one_is_none() {
     let mut unknown = found();
     unknown.identity = None;

@@ -285,6 +285,11 @@ impl Forge {
         Tar { mode: 0o600, uid: 0, gid: 0, seconds, ..Tar::of(name.as_bytes(), b'0', size) }
     }
 
+    /// With its counts made right.
+    pub fn true_manifest(&self) -> Value {
+        serde_json::from_slice(&self.manifest_bytes()).unwrap()
+    }
+
     fn manifest_bytes(&self) -> Vec<u8> {
         if let Some(bytes) = &self.manifest_bytes {
             return bytes.clone();
@@ -292,8 +297,14 @@ impl Forge {
         let mut manifest = self.manifest.clone();
         let files: Vec<(&str, u64)> =
             self.pieces.iter().flat_map(|piece| &piece.lines).filter_map(file_line).collect();
+        // Below one data directory or another, where there are more.
+        let above = manifest["node"]["data_directories"].as_array().is_some_and(|all| all.len() > 1);
+        let inside = |name: &str, below: &str| match name.split_once('/') {
+            Some((_, rest)) if above && !below.is_empty() => rest.starts_with(below),
+            _ => name.starts_with(below),
+        };
         let count = |below: &str| {
-            let files = files.iter().filter(|(name, _)| name.starts_with(below));
+            let files = files.iter().filter(|(name, _)| inside(name, below));
             let sizes: Vec<u64> = files.map(|(_, size)| *size).collect();
             (sizes.len(), sizes.into_iter().fold(0, u64::saturating_add))
         };

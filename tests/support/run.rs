@@ -47,11 +47,30 @@ impl FakeNode {
 
     /// The same with more in its environment: what `src/effect.rs` reads there.
     pub fn start_module_with(&self, module: &str, args: Value, environment: &[(&str, &str)]) -> Run<'_> {
-        let requests_before = self.engine.requests().len();
-        let file = self.args_file(module, args);
         // Known to tests only: examples/fake_node.rs runs no module.
         let executable = option_env!("CARGO_BIN_EXE_cassandra_backup").expect("the executable under test");
-        let mut child = Command::new(executable)
+        self.start_command(Command::new(executable), module, args, environment)
+    }
+
+    /// The same with so many bytes of memory that can be written and is its own, and no more: `RLIMIT_DATA`, which
+    /// the kernel holds whoever runs it, and which `prlimit` sets and hands on.
+    pub fn start_module_within(&self, module: &str, args: Value, bytes: u64) -> Run<'_> {
+        let executable = option_env!("CARGO_BIN_EXE_cassandra_backup").expect("the executable under test");
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--data={bytes}")).arg(executable);
+        self.start_command(command, module, args, &[])
+    }
+
+    fn start_command(
+        &self,
+        mut command: Command,
+        module: &str,
+        args: Value,
+        environment: &[(&str, &str)],
+    ) -> Run<'_> {
+        let requests_before = self.engine.requests().len();
+        let file = self.args_file(module, args);
+        let mut child = command
             .arg(&file)
             .current_dir(self.host())
             .env_clear()
@@ -144,6 +163,14 @@ impl Run<'_> {
     /// Waits for the end of a run that ends without a result.
     pub fn wait(mut self) {
         self.child.wait().expect("its end");
+    }
+
+    /// Waits for the end of a run that fails without a result.
+    pub fn wait_for_failure(mut self) {
+        let status = self.child.wait().expect("its end");
+        assert!(!status.success(), "{status}");
+        let [stdout, _] = self.outputs.map(|output| output.join().expect("its output"));
+        assert_eq!(stdout, "", "no result");
     }
 
     /// Its result: exactly one line of JSON on stdout, nothing on stderr, the exit code saying the same.
