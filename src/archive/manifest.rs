@@ -65,6 +65,9 @@ pub struct TableEntry {
     /// From the snapshot's `schema.cql`; `None` where there is none: Cassandra's own tables, and before 3.11.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gc_grace_seconds: Option<u64>,
+    /// It has counters, as far as that `schema.cql` tells.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_counters: bool,
 }
 
 impl TableEntry {

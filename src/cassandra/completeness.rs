@@ -132,6 +132,7 @@ impl Table {
             files: 0,
             bytes: 0,
             gc_grace_seconds: None,
+            has_counters: false,
         };
         let mut table = Table {
             entry,
@@ -191,7 +192,9 @@ impl Table {
         }
         self.add_files(&Place { root: table.root, dir, path, name: table_name, index: None })?;
         if dir.stat("schema.cql")?.is_some() {
-            self.entry.gc_grace_seconds = gc_grace_seconds(&read(dir, "schema.cql")?);
+            let schema = read(dir, "schema.cql")?;
+            self.entry.gc_grace_seconds = gc_grace_seconds(&schema);
+            self.entry.has_counters = has_counters(&schema);
         }
         if dir.stat("manifest.json")?.is_none() {
             return Ok(None);
@@ -279,6 +282,11 @@ impl Table {
 fn gc_grace_seconds(schema: &str) -> Option<u64> {
     let (_, value) = schema.split_once("gc_grace_seconds = ")?;
     value.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// A column `views counter,`.
+fn has_counters(schema: &str) -> bool {
+    schema.lines().any(|line| line.trim_end().trim_end_matches(',').ends_with(" counter"))
 }
 
 fn read(dir: &Dir, name: &str) -> Result<String> {

@@ -3,9 +3,16 @@
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-/// The settings of cassandra.yaml that a backup or restore depends on.
-#[derive(Debug, Default, Deserialize)]
+/// The settings of cassandra.yaml that a backup or restore depends on; what is not set is `None`.
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct Config {
+    pub cluster_name: Option<String>,
+    pub num_tokens: Option<usize>,
+    /// Given, it says how many tokens there are.
+    pub initial_token: Option<serde_yaml_ng::Value>,
+    pub partitioner: Option<String>,
+    /// Which releases must be able to read what the node writes; it reads no newer sstables itself (5.0 on).
+    pub storage_compatibility_mode: Option<String>,
     data_file_directories: Option<Vec<String>>,
     local_system_data_file_directory: Option<String>,
     commitlog_directory: Option<String>,
@@ -80,7 +87,9 @@ mod tests {
 
     #[test]
     fn the_local_system_directory_comes_after_the_data_directories() {
-        let yaml = b"data_file_directories: [/a, /b]\nlocal_system_data_file_directory: /c\nnative_transport_port: 9142\n";
+        let yaml =
+            b"data_file_directories: [/a, /b]\nlocal_system_data_file_directory: /c\nnative_transport_port: \
+            9142\n";
         let config = Config::parse(yaml).unwrap();
         assert_eq!(config.directories("/s").data, ["/a", "/b", "/c"]);
         assert_eq!(config.client_port(), Some(9142));

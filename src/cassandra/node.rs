@@ -26,9 +26,7 @@ const POLL: Duration = Duration::from_millis(100);
 pub struct Node {
     pub container: Container,
     pub found: Facts,
-    pub client_port: Option<u16>,
-    pub has_cdc: bool,
-    pub refuses_uuid_sstables: bool,
+    pub config: Config,
     /// `data_file_directories` in their order, then `local_system_data_file_directory` where it is set.
     pub data: Vec<Place>,
     pub commitlog: Place,
@@ -57,17 +55,7 @@ impl Node {
         }
         let (commitlog, hints) = (finder.place(commitlog).await?, finder.place(hints).await?);
         let saved_caches = finder.place(saved_caches).await?;
-        Ok(Node {
-            client_port: config.client_port(),
-            has_cdc: config.cdc_enabled,
-            refuses_uuid_sstables: config.uuid_sstable_identifiers_enabled == Some(false),
-            data: data_places,
-            container,
-            found,
-            commitlog,
-            hints,
-            saved_caches,
-        })
+        Ok(Node { config, data: data_places, container, found, commitlog, hints, saved_caches })
     }
 
     /// Refuses where a second look finds other directories than the first: the configuration changes at a start.
@@ -108,7 +96,7 @@ impl Node {
             if facts.run_state != RunState::Running || (started_as != 0 && facts.pid != started_as) {
                 return Err(self.died(&facts).await);
             }
-            let Some(port) = self.client_port else { return Ok(()) };
+            let Some(port) = self.config.client_port() else { return Ok(()) };
             if proc::listens(facts.pid, port) {
                 return Ok(());
             }

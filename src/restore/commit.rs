@@ -219,6 +219,7 @@ mod tests {
             files: 0,
             bytes: 0,
             gc_grace_seconds: None,
+            has_counters: false,
         };
         Manifest {
             format: 1,

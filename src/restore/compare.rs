@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::archive::manifest::{Manifest, NodeIdentity};
-use crate::archive::toc::Toc;
 use crate::restore::plan::{Findings, Verdict};
 
 pub(super) fn compare(
@@ -17,7 +16,8 @@ pub(super) fn compare(
     let (theirs, name) = (&manifest.node, archive.display());
     if node.cluster_name != theirs.cluster_name {
         verdict.refusals.push(format!(
-            "`{name}` is of cluster `{}`, the node of `{}`: Cassandra would refuse to start",
+            "`{name}` is of cluster `{}`, the node of `{}`: Cassandra would refuse to start; take an archive of this \
+             cluster",
             theirs.cluster_name, node.cluster_name
         ));
     }
@@ -29,7 +29,8 @@ pub(super) fn compare(
     }
     if node.tokens.len() != theirs.tokens.len() {
         verdict.refusals.push(format!(
-            "`{name}` is of a node with {} tokens, this one has {}: Cassandra would refuse to start",
+            "`{name}` is of a node with {} tokens, this one has {}: Cassandra would refuse to start; set \
+             `num_tokens` in cassandra.yaml as it was",
             theirs.tokens.len(),
             node.tokens.len()
         ));
@@ -39,7 +40,8 @@ pub(super) fn compare(
     for (what, ours, others) in places {
         if ours != others && !force {
             verdict.refusals.push(format!(
-                "`{name}` is of a node in {what} `{others}`, this one is in `{ours}`: Cassandra would refuse to start, unless it \
+                "`{name}` is of a node in {what} `{others}`, this one is in `{ours}`: Cassandra would refuse to \
+                 start, unless it \
                  is told to ignore that; `force: true` goes on"
             ));
         }
@@ -47,7 +49,8 @@ pub(super) fn compare(
     let [ours, others] = [&node.partitioner, &theirs.partitioner].map(|name| last_part(name));
     if ours != others {
         verdict.refusals.push(format!(
-            "`{name}` is of a node with the partitioner `{others}`, this one has `{ours}`: Cassandra would refuse to start"
+            "`{name}` is of a node with the partitioner `{others}`, this one has `{ours}`: Cassandra would refuse to \
+             start; set `partitioner` in cassandra.yaml as it was"
         ));
     }
     match versions(&theirs.cassandra_version, &node.cassandra_version) {
@@ -57,6 +60,13 @@ pub(super) fn compare(
             theirs.cassandra_version, node.cassandra_version
         )),
         Versions::Unreadable(why) => verdict.refusals.push(format!("`{name}` cannot be read: {why}")),
+    }
+    if let Some(format) = too_old(&manifest.sstable_formats, &node.cassandra_version) {
+        verdict.refusals.push(format!(
+            "`{name}` holds sstables of the format `{format}`, which Cassandra {} reads no more: restore it into the \
+             release that made it, run `nodetool upgradesstables` there and back up again",
+            node.cassandra_version
+        ));
     }
 }
 
@@ -71,25 +81,38 @@ pub(super) fn rejoin(
     let name = archive.display();
     let age = found.now.duration_since(manifest.created).unwrap_or_default();
     let known = manifest.tables.iter().filter_map(|table| Some((table.gc_grace_seconds?, table)));
-    let smallest = known.min_by_key(|(seconds, _)| *seconds);
+    // Whoever sets 0 lives with deletes that come back.
+    let smallest = known.clone().filter(|(seconds, _)| *seconds > 0).min_by_key(|(seconds, _)| *seconds);
     match smallest {
         Some((seconds, table)) if age.as_secs() >= seconds && found.is_at_once && !force => {
             let (age, table) = (human_age(age), format!("{}.{}", table.keyspace, table.table));
             verdict.refusals.push(format!(
-                "`{name}` is {age} old, older than the gc_grace_seconds of `{table}` ({seconds}), and other nodes are up: \
+                "`{name}` is {age} old, older than the gc_grace_seconds of `{table}` ({seconds}), and other nodes \
+                 are up: \
                  rows that were deleted since would come back; to roll back a whole cluster go by `state: staged`, \
                  `swapped`, `started` on all nodes, to take this risk set `force: true`"
             ));
         }
         Some(_) => {}
+        None if known.count() > 0 => {}
         None => verdict.warnings.push(format!(
-            "the gc_grace_seconds of the tables in `{name}` are not known: where it is older than they are, and other nodes \
+            "the gc_grace_seconds of the tables in `{name}` are not known: where it is older than they are, and \
+             other nodes \
              are up, deleted rows come back"
         )),
     }
+    if let Some(table) = manifest.tables.iter().find(|table| table.has_counters) {
+        verdict.warnings.push(format!(
+            "`{}.{}` in `{name}` holds counters: this node would count on from the archive's, and increments since \
+             can be \
+             lost until it is repaired; keep its clients away until then",
+            table.keyspace, table.table
+        ));
+    }
     if found.identity.as_ref().is_some_and(|node| node.schema_version != manifest.node.schema_version) {
         verdict.warnings.push(format!(
-            "the schema of `{name}` is another one than the cluster has now: tables that were dropped or altered since may \
+            "the schema of `{name}` is another one than the cluster has now: tables that were dropped or altered \
+             since may \
              come back with this node"
         ));
     }
@@ -103,18 +126,15 @@ fn human_age(age: Duration) -> String {
     }
 }
 
-/// A file of an sstable whose id is no number: `nb-3gi1_0cqj_4w5s02fkkbcl6a5zoa-big-Data.db`.
-pub(super) fn uuid_sstable(toc: &Toc) -> Option<&str> {
-    let names = toc.data_files().map(|(path, _)| path.file_name());
-    names.into_iter().find(|name| {
-        let parts: Vec<&str> = name.splitn(4, '-').collect();
-        matches!(parts[..], [_, id, "big" | "bti", _] if !id.bytes().all(|byte| byte.is_ascii_digit()))
-    })
+/// A class may be written with or without its package.
+pub(super) fn last_part(class: &str) -> &str {
+    class.rsplit('.').next().unwrap_or(class)
 }
 
-/// A class may be written with or without its package.
-fn last_part(class: &str) -> &str {
-    class.rsplit('.').next().unwrap_or(class)
+/// A format that this release has given up: `BigFormat.earliest_supported_version` is `ma` from 4.0 on.
+fn too_old<'a>(formats: &'a [String], node: &str) -> Option<&'a String> {
+    let major: u32 = node.split('.').next()?.parse().ok()?;
+    formats.iter().find(|format| major >= 4 && format.as_str() < "ma" && !format.ends_with("-bti"))
 }
 
 enum Versions {

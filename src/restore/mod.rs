@@ -14,6 +14,7 @@ mod preflight;
 mod proof;
 mod replace;
 mod rollback;
+mod settings;
 mod snapshots;
 mod stage;
 pub mod swap;

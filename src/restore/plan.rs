@@ -6,7 +6,9 @@ use std::time::SystemTime;
 
 use crate::archive::manifest::{Manifest, NodeIdentity};
 use crate::archive::toc::{Content, Toc};
-use crate::restore::compare::{compare, rejoin, uuid_sstable};
+use crate::cassandra::config::Config;
+use crate::restore::compare::{compare, rejoin};
+use crate::restore::settings;
 use crate::size::human;
 
 /// What preflight found out. What could not be known is `None`, and becomes a warning.
@@ -17,8 +19,10 @@ pub struct Findings {
     pub is_running: bool,
     /// The node has no data yet: a rebuilt host.
     pub is_empty: bool,
-    /// Change data capture is on.
-    pub has_cdc: bool,
+    /// As cassandra.yaml has it now.
+    pub config: Config,
+    /// It was never started: the image's entry point may still rewrite cassandra.yaml.
+    pub is_new_container: bool,
     pub auto_remove: bool,
     /// The orchestrator that would start or replace the container by itself.
     pub orchestrator: Option<&'static str>,
@@ -34,8 +38,6 @@ pub struct Findings {
     pub others_up: Option<usize>,
     /// The whole restore is asked for in one call: with others up, it is of one lost node, not of the cluster.
     pub is_at_once: bool,
-    /// cassandra.yaml says that sstables have numbers for their ids.
-    pub refuses_uuid_sstables: bool,
     pub now: SystemTime,
 }
 
@@ -101,23 +103,40 @@ pub fn judge(found: &Findings, archive: &Located, manifest: &Manifest, toc: &Toc
     };
     let name = archive.path.display();
     if let Some(NodeDirectory { name: what, path, .. }) = found.directory_around(archive) {
-        refuse(true, format!("`{name}` lies inside the node's {what} `{}`", path.display()));
+        refuse(
+            true,
+            format!(
+                "`{name}` lies inside the node's {what} `{}`, which is set aside: move it out of there",
+                path.display()
+            ),
+        );
     }
     refuse(
         found.auto_remove,
-        "the container was made with `--rm`: its data would be gone once it stops".to_owned(),
+        "the container was made with `--rm`: its data would be gone once it stops; make it again without \
+         that"
+            .to_owned(),
     );
     if let Some(orchestrator) = found.orchestrator {
         refuse(
             true,
-            format!("the container belongs to {orchestrator}, which would start or replace it in the middle"),
+            format!(
+                "the container belongs to {orchestrator}, which would start or replace it in the middle; let that \
+                 forget it first"
+            ),
         );
     }
     for other in &found.others_on_the_same_paths {
         refuse(true, format!("container `{other}` is running on the same directories; stop it first"));
     }
     for volume in &found.passing_volumes {
-        refuse(true, format!("volume `{volume}` is only there while a container has it mounted"));
+        refuse(
+            true,
+            format!(
+                "volume `{volume}` is only there while a container has it mounted; mount it on this host, and that \
+                 directory into the container"
+            ),
+        );
     }
     let held = manifest.keyspaces.join(", ");
     refuse(
@@ -127,25 +146,41 @@ pub fn judge(found: &Findings, archive: &Located, manifest: &Manifest, toc: &Toc
         ),
     );
     let (here, there) = (found.data.len(), manifest.node.data_directories.len());
-    refuse(here != there, format!("the node has {here} data directories, the archive {there}"));
+    refuse(
+        here != there,
+        format!(
+            "the node has {here} data directories, the archive {there}: give cassandra.yaml as many \
+             `data_file_directories`"
+        ),
+    );
     if let Some(stranger) = unknown_table(manifest, toc) {
-        refuse(true, format!("`{name}` has files in `{stranger}`, which is no table of its manifest"));
+        refuse(
+            true,
+            format!(
+                "`{name}` has files in `{stranger}`, which is no table of its manifest: Cassandra would not read \
+                 them; take another archive"
+            ),
+        );
     }
     if let Some(stranger) = no_keyspace(manifest, toc) {
-        refuse(true, format!("`{name}` holds `{stranger}`, which is no keyspace"));
+        refuse(true, format!("`{name}` holds `{stranger}`, which is no keyspace: take another archive"));
     }
     for directory in &found.data {
         let path = directory.path.display();
         for entry in &directory.not_plain {
             refuse(
                 true,
-                format!("`{path}/{entry}` is a symlink or a mount of its own, which a restore cannot swap"),
+                format!(
+                    "`{path}/{entry}` is a symlink or a mount of its own, which a restore cannot swap; put the files \
+                     themselves there, or set `data_file_directories`"
+                ),
             );
         }
         refuse(
             directory.is_blocked,
             format!(
-                "`{path}/system` is a file: a restore is unfinished that `state_dir` does not know; give the `state_dir` \
+                "`{path}/system` is a file: a restore is unfinished that `state_dir` does not know; give the \
+                 `state_dir` \
                  of that one"
             ),
         );
@@ -165,27 +200,17 @@ pub fn judge(found: &Findings, archive: &Located, manifest: &Manifest, toc: &Toc
             let why = match found.data.iter().any(|directory| directory.freed > 0) {
                 true => "are needed, also with all that is removed for it",
                 false => {
-                    "are needed to unpack beside the live data; `staging: in_place` needs less, and gives up the way back"
+                    "are needed to unpack beside the live data; `staging: in_place` needs less, and gives up the way \
+                     back"
                 }
             };
             refuse(true, format!("`{path}` has {free} free, and {needed} {why}"));
         }
     }
-    if found.refuses_uuid_sstables
-        && let Some(file) = uuid_sstable(toc)
-    {
-        refuse(
-            true,
-            format!(
-                "`{name}` holds sstables with ids that are not numbers, such as `{file}`, and cassandra.yaml says \
-                 `uuid_sstable_identifiers_enabled: false`: Cassandra would refuse to start; set it to true"
-            ),
-        );
-    }
     if found.others_up.is_some_and(|others| others > 0) {
         rejoin(found, manifest, &archive.path, force, &mut verdict);
     }
-    if found.has_cdc {
+    if found.config.cdc_enabled {
         verdict.warnings.push(
             "change data capture is on: `cdc_raw_directory` is left as it is, with changes that the restore takes back"
                 .to_owned(),
@@ -199,6 +224,7 @@ pub fn judge(found: &Findings, archive: &Located, manifest: &Manifest, toc: &Toc
             paths.join("`, `")
         ));
     }
+    settings::compare(found, manifest, toc, &archive.path, &mut verdict);
     match &found.identity {
         Some(identity) => compare(identity, manifest, &archive.path, force, &mut verdict),
         None if found.is_empty => {}
@@ -226,7 +252,7 @@ fn nested(directories: &[NodeDirectory]) -> Vec<String> {
             if first.real == second.real {
                 let (first_path, second_path) = (first.path.display(), second.path.display());
                 told.push(format!(
-                    "the {} `{second_path}` is the {} `{first_path}` as well",
+                    "the {} `{second_path}` is the {} `{first_path}` as well; give each its own in cassandra.yaml",
                     second.name, first.name
                 ));
                 continue;
@@ -235,7 +261,10 @@ fn nested(directories: &[NodeDirectory]) -> Vec<String> {
             told.extend(pairs.filter(|(inner, outer)| inner.real.starts_with(&outer.real)).map(
                 |(inner, outer)| {
                     let (path, around) = (inner.path.display(), outer.path.display());
-                    format!("the {} `{path}` lies inside the {} `{around}`", inner.name, outer.name)
+                    format!(
+                        "the {} `{path}` lies inside the {} `{around}`; give each its own in cassandra.yaml",
+                        inner.name, outer.name
+                    )
                 },
             ));
         }

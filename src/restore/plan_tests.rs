@@ -9,7 +9,7 @@ use crate::dir::RelativePath;
 const ARCHIVE: &str = "/backup/t.tgz";
 const USERS: &str = "users-0123456789abcdef0123456789abcdef";
 
-fn node() -> NodeIdentity {
+pub(in crate::restore) fn node() -> NodeIdentity {
     NodeIdentity {
         cluster_name: "c".to_owned(),
         host_id: "h".to_owned(),
@@ -45,6 +45,7 @@ pub(in crate::restore) fn manifest() -> Manifest {
             files: 1,
             bytes: 100,
             gc_grace_seconds: Some(864_000),
+            has_counters: false,
         }],
         files: 1,
         bytes: 100,
@@ -78,7 +79,8 @@ pub(in crate::restore) fn found() -> Findings {
         identity: Some(node()),
         is_running: true,
         is_empty: false,
-        has_cdc: false,
+        config: Config::default(),
+        is_new_container: false,
         auto_remove: false,
         orchestrator: None,
         others_on_the_same_paths: Vec::new(),
@@ -103,7 +105,6 @@ pub(in crate::restore) fn found() -> Findings {
         is_staged: false,
         others_up: Some(0),
         is_at_once: true,
-        refuses_uuid_sstables: false,
         now: UNIX_EPOCH + Duration::from_secs(864_001),
     }
 }
@@ -134,16 +135,23 @@ fn every_refusal_is_told_at_once() {
     assert_eq!(
         refusals(&found, &manifest),
         [
-            "`/backup/t.tgz` lies inside the node's hints directory `/backup`",
-            "the container was made with `--rm`: its data would be gone once it stops",
-            "the container belongs to a Swarm service, which would start or replace it in the middle",
+            "`/backup/t.tgz` lies inside the node's hints directory `/backup`, which is set aside: move it out of \
+             there",
+            "the container was made with `--rm`: its data would be gone once it stops; make it again without that",
+            "the container belongs to a Swarm service, which would start or replace it in the middle; let that \
+             forget it first",
             "container `other` is running on the same directories; stop it first",
-            "volume `nfs` is only there while a container has it mounted",
+            "volume `nfs` is only there while a container has it mounted; mount it on this host, and that directory \
+             into the container",
             "`/backup/t.tgz` holds only some keyspaces (ks); a node is restored from an archive of all of them",
-            "`/srv/data/ks1` is a symlink or a mount of its own, which a restore cannot swap",
-            "`/srv/data/system` is a file: a restore is unfinished that `state_dir` does not know; give the `state_dir` of that one",
-            "the commit log directory `/srv/data/commitlog` lies inside the data directory `/srv/data`",
-            "`/srv/data` has 1.0 kB (1000 bytes) free, and 4.1 kB (4196 bytes) are needed to unpack beside the live data; `staging: in_place` needs less, and gives up the way back",
+            "`/srv/data/ks1` is a symlink or a mount of its own, which a restore cannot swap; put the files \
+             themselves there, or set `data_file_directories`",
+            "`/srv/data/system` is a file: a restore is unfinished that `state_dir` does not know; give the \
+             `state_dir` of that one",
+            "the commit log directory `/srv/data/commitlog` lies inside the data directory `/srv/data`; give each \
+             its own in cassandra.yaml",
+            "`/srv/data` has 1.0 kB (1000 bytes) free, and 4.1 kB (4196 bytes) are needed to unpack beside the live \
+             data; `staging: in_place` needs less, and gives up the way back",
         ]
     );
 }
@@ -169,7 +177,10 @@ fn another_nodes_archive_is_refused_unless_forced_and_another_clusters_always() 
     let forced = judge(&found(), &located(), &manifest, &good_toc(), true).refusals;
     assert_eq!(
         forced,
-        ["`/backup/t.tgz` is of cluster `elsewhere`, the node of `c`: Cassandra would refuse to start"]
+        [
+            "`/backup/t.tgz` is of cluster `elsewhere`, the node of `c`: Cassandra would refuse to start; take an \
+             archive of this cluster"
+        ]
     );
 }
 
@@ -179,39 +190,14 @@ fn a_number_of_tokens_or_data_directories_that_differs_is_refused() {
     manifest.node.tokens = vec!["1".to_owned(), "2".to_owned()];
     manifest.node.data_directories = vec!["/a".to_owned(), "/b".to_owned()];
     let told = refusals(&found(), &manifest);
-    assert_eq!(told[0], "the node has 1 data directories, the archive 2");
+    assert_eq!(
+        told[0],
+        "the node has 1 data directories, the archive 2: give cassandra.yaml as many `data_file_directories`"
+    );
     assert_eq!(
         told.last().unwrap(),
-        "`/backup/t.tgz` is of a node with 2 tokens, this one has 1: Cassandra would refuse to start"
-    );
-}
-
-#[test]
-fn a_release_reads_its_own_and_the_major_version_before() {
-    let told = |archive: &str, node_version: &str| {
-        let (mut manifest, mut found) = (manifest(), found());
-        manifest.node.cassandra_version = archive.to_owned();
-        found.identity = Some(NodeIdentity { cassandra_version: node_version.to_owned(), ..node() });
-        let verdict = judge(&found, &located(), &manifest, &good_toc(), false);
-        verdict.refusals.into_iter().chain(verdict.warnings).collect::<Vec<_>>().join("; ")
-    };
-    assert_eq!(told("5.0.4", "5.0.5"), "");
-    assert_eq!(told("5.0.5", "5.0-rc1"), "");
-    assert_eq!(
-        told("4.1.9", "5.0.5"),
-        "`/backup/t.tgz` was made by Cassandra 4.1.9, this is 5.0.5: run `nodetool upgradesstables` after the restore"
-    );
-    assert_eq!(
-        told("5.0.5", "4.1.9"),
-        "`/backup/t.tgz` cannot be read: it was made by Cassandra 5.0.5, and this is the older 4.1.9"
-    );
-    assert_eq!(
-        told("3.11.5", "5.0.5"),
-        "`/backup/t.tgz` cannot be read: it was made by Cassandra 3.11.5, which 5.0.5 reads no more"
-    );
-    assert_eq!(
-        told("5.1.0", "5.1.0"),
-        "`/backup/t.tgz` cannot be read: Cassandra 5.1 and later keep the cluster's metadata in a log that is not restored yet"
+        "`/backup/t.tgz` is of a node with 2 tokens, this one has 1: Cassandra would refuse to start; set \
+         `num_tokens` in cassandra.yaml as it was"
     );
 }
 
@@ -222,7 +208,8 @@ fn files_of_a_table_that_the_archives_schema_does_not_know_are_refused() {
     assert_eq!(
         verdict.refusals,
         [
-            "`/backup/t.tgz` has files in `ks/users-ffffffffffffffffffffffffffffffff`, which is no table of its manifest"
+            "`/backup/t.tgz` has files in `ks/users-ffffffffffffffffffffffffffffffff`, which is no table of its \
+             manifest: Cassandra would not read them; take another archive"
         ]
     );
 }
@@ -236,7 +223,10 @@ fn what_is_beside_the_keyspaces_and_none_itself_is_refused() {
     }
     strange.entries.swap(0, 1);
     let verdict = judge(&found(), &located(), &manifest(), &strange, true);
-    assert_eq!(verdict.refusals, ["`/backup/t.tgz` holds `.cassandra_restore-data`, which is no keyspace"]);
+    assert_eq!(
+        verdict.refusals,
+        ["`/backup/t.tgz` holds `.cassandra_restore-data`, which is no keyspace: take another archive"]
+    );
 }
 
 #[test]
@@ -265,26 +255,6 @@ fn an_unknown_node_is_a_warning_and_a_new_one_is_none() {
 }
 
 #[test]
-fn another_partitioner_is_refused_even_by_force_and_its_package_makes_no_difference() {
-    let told = |archive: &str, here: &str| {
-        let (mut manifest, mut found) = (manifest(), found());
-        manifest.node.partitioner = archive.to_owned();
-        found.identity = Some(NodeIdentity { partitioner: here.to_owned(), ..node() });
-        judge(&found, &located(), &manifest, &good_toc(), true).refusals
-    };
-    let murmur = "org.apache.cassandra.dht.Murmur3Partitioner";
-    assert_eq!(told(murmur, murmur), [""; 0]);
-    assert_eq!(told("Murmur3Partitioner", murmur), [""; 0]);
-    assert_eq!(
-        told("org.apache.cassandra.dht.RandomPartitioner", murmur),
-        [
-            "`/backup/t.tgz` is of a node with the partitioner `RandomPartitioner`, this one has `Murmur3Partitioner`: \
-             Cassandra would refuse to start"
-        ]
-    );
-}
-
-#[test]
 fn a_directory_inside_another_is_refused_whichever_of_them_it_is() {
     let told = |at: usize, name: &'static str, path: &str| {
         let mut found = found();
@@ -294,26 +264,41 @@ fn a_directory_inside_another_is_refused_whichever_of_them_it_is() {
     assert_eq!(told(2, "hints directory", "/srv/data-hints"), [""; 0]);
     assert_eq!(
         told(2, "hints directory", "/srv/data/ks/hints"),
-        ["the hints directory `/srv/data/ks/hints` lies inside the data directory `/srv/data`"]
+        [
+            "the hints directory `/srv/data/ks/hints` lies inside the data directory `/srv/data`; give each its own \
+             in cassandra.yaml"
+        ]
     );
     assert_eq!(
         told(0, "data directory", "/srv/commitlog/data"),
-        ["the data directory `/srv/commitlog/data` lies inside the commit log directory `/srv/commitlog`"]
+        [
+            "the data directory `/srv/commitlog/data` lies inside the commit log directory `/srv/commitlog`; give \
+             each its own in cassandra.yaml"
+        ]
     );
     assert_eq!(
         told(3, "saved caches directory", "/srv/hints/caches"),
-        ["the saved caches directory `/srv/hints/caches` lies inside the hints directory `/srv/hints`"]
+        [
+            "the saved caches directory `/srv/hints/caches` lies inside the hints directory `/srv/hints`; give each \
+             its own in cassandra.yaml"
+        ]
     );
     assert_eq!(
         told(3, "saved caches directory", "/srv/commitlog"),
-        ["the saved caches directory `/srv/commitlog` is the commit log directory `/srv/commitlog` as well"]
+        [
+            "the saved caches directory `/srv/commitlog` is the commit log directory `/srv/commitlog` as well; give \
+             each its own in cassandra.yaml"
+        ]
     );
     assert_eq!(
         told(1, "commit log directory", "/srv"),
         [
-            "the data directory `/srv/data` lies inside the commit log directory `/srv`",
-            "the hints directory `/srv/hints` lies inside the commit log directory `/srv`",
-            "the saved caches directory `/srv/saved_caches` lies inside the commit log directory `/srv`"
+            "the data directory `/srv/data` lies inside the commit log directory `/srv`; give each its own in \
+             cassandra.yaml",
+            "the hints directory `/srv/hints` lies inside the commit log directory `/srv`; give each its own in \
+             cassandra.yaml",
+            "the saved caches directory `/srv/saved_caches` lies inside the commit log directory `/srv`; give each \
+             its own in cassandra.yaml"
         ]
     );
 }
@@ -325,7 +310,10 @@ fn a_symlink_does_not_hide_that_two_directories_are_one() {
     found.directories[2].real = PathBuf::from("/disk/log");
     assert_eq!(
         refusals(&found, &manifest()),
-        ["the hints directory `/srv/hints` is the commit log directory `/srv/commitlog` as well"]
+        [
+            "the hints directory `/srv/hints` is the commit log directory `/srv/commitlog` as well; give each its \
+             own in cassandra.yaml"
+        ]
     );
 }
 
@@ -338,7 +326,8 @@ fn a_node_that_lost_all_its_files_is_restored_with_a_warning() {
     assert_eq!(
         verdict.warnings,
         [
-            "the node held data when it was last seen, and `/srv/data` is empty now: where its disk is only not mounted, \
+            "the node held data when it was last seen, and `/srv/data` is empty now: where its disk is only not \
+             mounted, \
              roll back, mount it and run again"
         ]
     );
@@ -349,7 +338,7 @@ fn a_node_that_lost_all_its_files_is_restored_with_a_warning() {
 #[test]
 fn change_data_capture_is_warned_of_and_no_reason_not_to_begin() {
     let mut found = found();
-    found.has_cdc = true;
+    found.config.cdc_enabled = true;
     let verdict = judge(&found, &located(), &manifest(), &good_toc(), false);
     assert_eq!(verdict.refusals, [""; 0]);
     assert_eq!(
@@ -369,21 +358,8 @@ fn a_restore_in_place_needs_no_more_than_what_is_free_once_the_rest_is_gone() {
     assert_eq!(
         refusals(&found, &manifest()),
         [
-            "`/srv/data` has 1.0 kB (1000 bytes) free, and 4.1 kB (4196 bytes) are needed, also with all that is removed for it"
+            "`/srv/data` has 1.0 kB (1000 bytes) free, and 4.1 kB (4196 bytes) are needed, also with all that is \
+             removed for it"
         ]
     );
-}
-
-#[test]
-fn another_data_center_or_rack_is_refused_unless_forced() {
-    let mut manifest = manifest();
-    (manifest.node.data_center, manifest.node.rack) = ("dc2".to_owned(), "r2".to_owned());
-    let told = |what: &str, theirs: &str, own: &str| {
-        format!(
-            "`/backup/t.tgz` is of a node in {what} `{theirs}`, this one is in `{own}`: Cassandra would refuse to start, \
-             unless it is told to ignore that; `force: true` goes on"
-        )
-    };
-    assert_eq!(refusals(&found(), &manifest), [told("data center", "dc2", "dc1"), told("rack", "r2", "r1")]);
-    assert_eq!(judge(&found(), &located(), &manifest, &good_toc(), true), Verdict::default());
 }

@@ -43,7 +43,8 @@ pub async fn find(engine: &Engine, node: &Node, access: &NodeAccess, in_place: b
         identity,
         is_running: is_running(node),
         is_empty: node.data.iter().all(is_empty),
-        has_cdc: node.has_cdc,
+        config: node.config.clone(),
+        is_new_container: node.found.run_state == RunState::Created,
         auto_remove: node.found.auto_remove,
         orchestrator: orchestrator(&node.found),
         others_on_the_same_paths: others,
@@ -53,7 +54,6 @@ pub async fn find(engine: &Engine, node: &Node, access: &NodeAccess, in_place: b
         is_staged: false,
         others_up,
         is_at_once: false,
-        refuses_uuid_sstables: node.refuses_uuid_sstables,
         now: SystemTime::now(),
     })
 }

@@ -73,7 +73,8 @@ fn what_is_no_archive_is_told_as_what_it_is() {
         file("empty.tgz"),
         (
             "archive_damaged",
-            "the archive `PATH` is damaged: it is empty. UNTOUCHED. use another archive; a fetched copy of this one may be \
+            "the archive `PATH` is damaged: it is empty. UNTOUCHED. use another archive; a fetched copy of this one \
+             may be \
              whole",
         ),
     );
@@ -96,7 +97,8 @@ fn a_damaged_archive_is_found_before_the_node_is_touched() {
         assert_eq!(
             result["msg"],
             format!(
-                "the archive `{}` is damaged: {what}. {UNTOUCHED}. use another archive; a fetched copy of this one may be \
+                "the archive `{}` is damaged: {what}. {UNTOUCHED}. use another archive; a fetched copy of this one \
+                 may be \
                  whole",
                 path.display()
             )
@@ -143,7 +145,8 @@ fn an_archive_that_is_cut_off_or_overwritten_anywhere_is_refused_in_check_mode_t
     let told = |content: &[u8], what: &str| {
         fs::write(&path, content).unwrap();
         let msg = format!(
-            "the archive `{}` is damaged: {what}. {UNTOUCHED}. use another archive; a fetched copy of this one may be whole",
+            "the archive `{}` is damaged: {what}. {UNTOUCHED}. use another archive; a fetched copy of this one may \
+             be whole",
             path.display()
         );
         assert_eq!(refused(&node, json!({})), ("archive_damaged".to_owned(), msg));
@@ -199,7 +202,8 @@ fn latest_is_only_taken_where_it_is_known_whose_it_is() {
         (
             "archive_missing".to_owned(),
             format!(
-                "`{}` holds no complete archive of this node. {UNTOUCHED}. `cassandra_backup_info` lists the archives of a \
+                "`{}` holds no complete archive of this node. {UNTOUCHED}. `cassandra_backup_info` lists the \
+                 archives of a \
                  directory",
                 node.backup_dir().display()
             )
@@ -212,7 +216,8 @@ fn latest_is_only_taken_where_it_is_known_whose_it_is() {
     assert_eq!(
         reason(&node, unknown),
         format!(
-            "`{}` holds archives of 2 nodes, and which are this one's is not known: it is not running and was never seen \
+            "`{}` holds archives of 2 nodes, and which are this one's is not known: it is not running and was never \
+             seen \
              by this module; name a `tag`",
             node.backup_dir().display()
         )
@@ -231,7 +236,8 @@ fn an_archive_of_another_cluster_or_a_newer_cassandra_is_refused() {
     assert_eq!(
         reason(&other, json!({"tag": null, "src": archive, "force": true})),
         format!(
-            "`{shown}` is of cluster `Test Cluster`, the node of `Elsewhere`: Cassandra would refuse to start"
+            "`{shown}` is of cluster `Test Cluster`, the node of `Elsewhere`: Cassandra would refuse to start; take \
+             an archive of this cluster"
         )
     );
 

@@ -32,7 +32,9 @@ fn an_archive_inside_one_of_the_nodes_directories_is_refused_also_through_a_syml
         symlink(directory, &folder).unwrap();
         let refusal = |archive: &Path| {
             let (archive, directory) = (archive.display(), directory.display());
-            format!("`{archive}` lies inside the node's {name} `{directory}`")
+            format!(
+                "`{archive}` lies inside the node's {name} `{directory}`, which is set aside: move it out of there"
+            )
         };
         for source in [&inside, &file, &folder.join("nightly.tgz")] {
             assert_eq!(reason(&node, json!({"tag": null, "src": source, "force": true})), refusal(source));
@@ -57,7 +59,11 @@ fn a_link_inside_the_nodes_directories_to_an_archive_elsewhere_is_refused() {
     symlink(node.archive("nightly"), &link).unwrap();
     assert_eq!(
         reason(&node, json!({"tag": null, "src": link})),
-        format!("`{}` lies inside the node's hints directory `{}`", link.display(), hints.display())
+        format!(
+            "`{}` lies inside the node's hints directory `{}`, which is set aside: move it out of there",
+            link.display(),
+            hints.display()
+        )
     );
 }
 
@@ -82,7 +88,11 @@ fn directories_of_the_node_that_lie_in_each_other_are_refused() {
     let dirs = node.dirs();
     let [data, log, hints, caches] = named(&dirs).map(|(_, path)| path);
     let inside = |inner_name: &str, inner: &Path, outer_name: &str, outer: &Path| {
-        format!("the {inner_name} `{}` lies inside the {outer_name} `{}`", inner.display(), outer.display())
+        format!(
+            "the {inner_name} `{}` lies inside the {outer_name} `{}`; give each its own in cassandra.yaml",
+            inner.display(),
+            outer.display()
+        )
     };
     let (in_data, in_log) = (data.join("ks1/hints"), log.join("archive"));
     for (places, expected) in [
@@ -90,11 +100,18 @@ fn directories_of_the_node_that_lie_in_each_other_are_refused() {
         ([data, log, hints, &in_log], inside("saved caches directory", &in_log, "commit log directory", log)),
         (
             [data, log, hints, hints],
-            format!("the saved caches directory `{0}` is the hints directory `{0}` as well", hints.display()),
+            format!(
+                "the saved caches directory `{0}` is the hints directory `{0}` as well; give each its own in \
+                 cassandra.yaml",
+                hints.display()
+            ),
         ),
         (
             [data, log, data, caches],
-            format!("the hints directory `{0}` is the data directory `{0}` as well", data.display()),
+            format!(
+                "the hints directory `{0}` is the data directory `{0}` as well; give each its own in cassandra.yaml",
+                data.display()
+            ),
         ),
     ] {
         node = configured(node, places);
@@ -113,12 +130,13 @@ fn directories_inside_the_commit_log_are_refused_each_of_them() {
     let node = configured(node, [&dirs.data[0], &dirs.storage, &dirs.hints, &dirs.saved_caches]);
     let (data, hints) = (dirs.data[0].display(), dirs.hints.display());
     let (caches, storage) = (dirs.saved_caches.display(), dirs.storage.display());
+    let own = "give each its own in cassandra.yaml";
     assert_eq!(
         reason(&node, json!({})),
         format!(
-            "3 reasons not to begin: the data directory `{data}` lies inside the commit log directory `{storage}`; the \
-             hints directory `{hints}` lies inside the commit log directory `{storage}`; the saved caches directory \
-             `{caches}` lies inside the commit log directory `{storage}`"
+            "3 reasons not to begin: the data directory `{data}` lies inside the commit log directory `{storage}`; {own}; the \
+             hints directory `{hints}` lies inside the commit log directory `{storage}`; {own}; the saved caches \
+             directory `{caches}` lies inside the commit log directory `{storage}`; {own}"
         )
     );
 }
@@ -132,8 +150,9 @@ fn an_archive_inside_the_node_is_told_with_all_other_reasons() {
     assert_eq!(
         reason(&node, json!({"tag": null, "src": inside})),
         format!(
-            "2 reasons not to begin: `{}` lies inside the node's hints directory `{}`; the container was made with `--rm`: \
-             its data would be gone once it stops",
+            "2 reasons not to begin: `{}` lies inside the node's hints directory `{}`, which is set aside: move it \
+             out of there; the container was made with `--rm`: \
+             its data would be gone once it stops; make it again without that",
             inside.display(),
             hints.display()
         )

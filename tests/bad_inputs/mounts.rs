@@ -96,7 +96,8 @@ fn a_mount_below_a_data_directory_is_refused() {
 fn a_data_directory_whose_symlinks_go_in_a_circle_is_refused() {
     let node =
         FakeNode::running().unset_directories().symlink_inside("/opt/cassandra/data", "/opt/cassandra/data");
-    let failure = "`/opt/cassandra/data/data` of container `node` cannot be found on this host: its symlinks go in a circle";
+    let failure = "`/opt/cassandra/data/data` of container `node` cannot be found on this host: its symlinks go in a \
+        circle";
     all_refuse(&node, json!({}), "host_path", failure, MOUNT);
 }
 
@@ -111,19 +112,22 @@ fn what_keeps_a_restore_off_does_not_keep_a_backup_off() {
         ),
         (
             FakeNode::running().auto_remove(),
-            "the container was made with `--rm`: its data would be gone once it stops",
+            "the container was made with `--rm`: its data would be gone once it stops; make it again without that",
         ),
         (
             FakeNode::running().labelled("io.kubernetes.pod.uid", "x1"),
-            "the container belongs to a Kubernetes pod, which would start or replace it in the middle",
+            "the container belongs to a Kubernetes pod, which would start or replace it in the middle; let that \
+             forget it first",
         ),
         (
             FakeNode::running().on_volume("cass", "rexray", json!(null)),
-            "volume `cass` is only there while a container has it mounted",
+            "volume `cass` is only there while a container has it mounted; mount it on this host, and that directory \
+             into the container",
         ),
         (
             FakeNode::running().on_volume("cass", "local", json!({"type": "nfs", "o": "addr=10.0.0.9,rw"})),
-            "volume `cass` is only there while a container has it mounted",
+            "volume `cass` is only there while a container has it mounted; mount it on this host, and that directory \
+             into the container",
         ),
     ];
     for (node, refusal) in refusals {
@@ -168,7 +172,8 @@ fn a_stopped_node_on_a_wrong_mount_is_found_out_when_it_runs_and_stopped_again()
     let result = backup(&node, json!({"tag": "nightly"}));
 
     let message = format!(
-        "`{}` of container `node` cannot be found on this host: `{}` on this host is another directory than the container \
+        "`{}` of container `node` cannot be found on this host: `{}` on this host is another directory than the \
+         container \
          sees. {STOPPED}. {MOUNT}",
         node.dirs().data[0].display(),
         elsewhere.display()
@@ -180,7 +185,8 @@ fn a_stopped_node_on_a_wrong_mount_is_found_out_when_it_runs_and_stopped_again()
 
 #[test]
 fn a_volume_that_is_gone_when_the_node_stops_is_refused_and_a_plain_one_is_not() {
-    let refusal = "volume `cass` is only there while a container has it mounted";
+    let refusal = "volume `cass` is only there while a container has it mounted; mount it on this host, and that \
+        directory into the container";
     let node =
         backed_up(FakeNode::running()).on_volume("cass", "local", json!({"o": "bind", "device": "/srv"}));
     assert_eq!(reason(&node, json!({"force": true})), refusal);
@@ -201,6 +207,10 @@ fn a_keyspace_on_a_disk_of_its_own_is_refused() {
     drop(mounted);
     assert_eq!(
         told,
-        format!("`{}` is a symlink or a mount of its own, which a restore cannot swap", keyspace.display())
+        format!(
+            "`{}` is a symlink or a mount of its own, which a restore cannot swap; put the files themselves there, \
+             or set `data_file_directories`",
+            keyspace.display()
+        )
     );
 }

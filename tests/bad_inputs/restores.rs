@@ -43,33 +43,40 @@ fn every_reason_is_told_at_once() {
     let (archive, data) = (node.archive("part"), data.display());
     let archive = archive.display();
     let reasons = [
-        "13 reasons not to begin: the container was made with `--rm`: its data would be gone once it stops"
+        "13 reasons not to begin: the container was made with `--rm`: its data would be gone once it stops; make it \
+         again without that"
             .to_owned(),
-        "the container belongs to a Swarm service, which would start or replace it in the middle".to_owned(),
+        "the container belongs to a Swarm service, which would start or replace it in the middle; let that forget it \
+         first".to_owned(),
         "container `reader` is running on the same directories; stop it first".to_owned(),
-        "volume `cass` is only there while a container has it mounted".to_owned(),
+        "volume `cass` is only there while a container has it mounted; mount it on this host, and that directory \
+         into the container".to_owned(),
         format!(
             "`{archive}` holds only some keyspaces (ks1, system); a node is restored from an archive of all of them"
         ),
-        format!("`{data}/ks9` is a symlink or a mount of its own, which a restore cannot swap"),
+        format!("`{data}/ks9` is a symlink or a mount of its own, which a restore cannot swap; put the files \
+            themselves there, or set `data_file_directories`"),
         format!(
-            "`{archive}` is of cluster `Test Cluster`, the node of `Elsewhere`: Cassandra would refuse to start"
+            "`{archive}` is of cluster `Test Cluster`, the node of `Elsewhere`: Cassandra would refuse to start; \
+             take an archive of this cluster"
         ),
         format!(
             "`{archive}` is of another node (host_id {host_id}, not another); `force: true` makes this node that one"
         ),
-        format!("`{archive}` is of a node with 16 tokens, this one has 2: Cassandra would refuse to start"),
+        format!("`{archive}` is of a node with 16 tokens, this one has 2: Cassandra would refuse to start; set \
+            `num_tokens` in cassandra.yaml as it was"),
         format!(
             "`{archive}` is of a node in data center `dc7`, this one is in `dc9`: Cassandra would refuse to start, \
              unless it is told to ignore that; `force: true` goes on"
         ),
         format!(
-            "`{archive}` is of a node in rack `rack1`, this one is in `rack9`: Cassandra would refuse to start, unless it is \
+            "`{archive}` is of a node in rack `rack1`, this one is in `rack9`: Cassandra would refuse to start, \
+             unless it is \
              told to ignore that; `force: true` goes on"
         ),
         format!(
             "`{archive}` is of a node with the partitioner `Murmur3Partitioner`, this one has `RandomPartitioner`: \
-             Cassandra would refuse to start"
+             Cassandra would refuse to start; set `partitioner` in cassandra.yaml as it was"
         ),
         format!("`{archive}` cannot be read: it was made by Cassandra 5.0.5, and this is the older 4.1.9"),
     ];
@@ -99,7 +106,10 @@ fn another_nodes_archive_is_restored_by_force_and_the_node_is_that_one_then() {
 #[test]
 fn a_node_with_more_data_directories_is_refused() {
     let node = backed_up(FakeNode::running()).data_directories(2);
-    assert_eq!(reason(&node, json!({})), "the node has 2 data directories, the archive 1");
+    assert_eq!(
+        reason(&node, json!({})),
+        "the node has 2 data directories, the archive 1: give cassandra.yaml as many `data_file_directories`"
+    );
 }
 
 /// Proves nothing where the tests may not mount: it returns early there.
@@ -128,7 +138,12 @@ fn a_disk_that_cannot_hold_both_is_refused_and_what_is_staged_needs_no_room_agai
     drop(mounted);
     let needed = told
         .strip_prefix(&format!("`{}` has {} free, and ", data.display(), human(free)))
-        .and_then(|rest| rest.strip_suffix(" bytes) are needed to unpack beside the live data; `staging: in_place` needs less, and gives up the way back"))
+        .and_then(|rest| {
+            rest.strip_suffix(
+                " bytes) are needed to unpack beside the live data; `staging: in_place` \
+            needs less, and gives up the way back",
+            )
+        })
         .and_then(|needed| needed.split_once(" ("));
     let needed: u64 = needed.and_then(|(_, bytes)| bytes.parse().ok()).unwrap_or_else(|| panic!("{told}"));
     assert!(needed > free && needed > 4 << 20, "{needed}");

@@ -166,7 +166,8 @@ fn the_largest_manifest_is_read_in_bounded_memory() {
     let told = victim.refused(json!({"tag": "nightly"}), Some(256 << 20));
     assert_eq!(
         told,
-        "refused: `PATH` is of a node with 2500000 tokens, this one has 16: Cassandra would refuse to start"
+        "refused: `PATH` is of a node with 2500000 tokens, this one has 16: Cassandra would refuse to start; set \
+         `num_tokens` in cassandra.yaml as it was"
     );
 }
 

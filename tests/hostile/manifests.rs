@@ -101,7 +101,8 @@ fn a_manifest_that_does_not_match_the_archive_is_refused() {
     };
     let of_table = |files: u64, promised: u64| {
         damaged(&format!(
-            "its manifest counts {files} files of {promised} bytes for table `ks1.users`, but {own} files of {own_bytes} \
+            "its manifest counts {files} files of {promised} bytes for table `ks1.users`, but {own} files of \
+             {own_bytes} \
              bytes are there"
         ))
     };
@@ -172,7 +173,11 @@ fn a_manifest_of_more_data_directories_than_there_are_is_refused() {
         }
         let told = victim.refuses(&forge.bytes());
         match count {
-            0 => assert_eq!(told, "refused: the node has 1 data directories, the archive 0"),
+            0 => assert_eq!(
+                told,
+                "refused: the node has 1 data directories, the archive 0: give cassandra.yaml as many \
+                 `data_file_directories`"
+            ),
             _ => assert_eq!(
                 told,
                 damaged(&format!(

@@ -247,7 +247,7 @@ fn what_is_no_keyspace_is_refused_before_the_node_is_stopped() {
         let mut forge = victim.whole.clone();
         forge.pieces.push(Piece::directory(&format!("{name}/")));
         assert_eq!(bench.told(&forge.bytes()), "whole", "{name}");
-        let expected = format!("refused: `PATH` holds `{name}`, which is no keyspace");
+        let expected = format!("refused: `PATH` holds `{name}`, which is no keyspace: take another archive");
         assert_eq!(victim.refuses(&forge.bytes()), expected);
 
         // As a keyspace of its own, with a table and a file in it.
@@ -264,10 +264,16 @@ fn what_is_no_keyspace_is_refused_before_the_node_is_stopped() {
         forge.pieces.push(Piece::file(name, b"x"));
         assert_eq!(bench.told(&forge.bytes()), "whole", "{name}");
         let told = victim.refuses(&forge.bytes());
-        let own = format!("`PATH` has files in `{name}`, which is no table of its manifest");
+        let own = format!(
+            "`PATH` has files in `{name}`, which is no table of its manifest: Cassandra would not read them; take \
+             another archive"
+        );
         let expected = match name {
             "x.db" => {
-                format!("refused: 2 reasons not to begin: {own}; `PATH` holds `{name}`, which is no keyspace")
+                format!(
+                    "refused: 2 reasons not to begin: {own}; `PATH` holds `{name}`, which is no keyspace: take \
+                     another archive"
+                )
             }
             _ => format!("refused: {own}"),
         };
