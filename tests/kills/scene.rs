@@ -217,15 +217,16 @@ impl Scene {
     pub fn rolls_back(&self, story: &str) {
         let (now, began) = (self.world().journal(), self.previous.world.journal());
         if now == began {
-            // Nothing of this restore is known yet; a roll-back would be that of the one before.
-            return self.previous_stands(story, &Left { probes: true, ..Left::default() });
+            // Nothing of this restore is known yet, or no more: a roll-back would be that of the one before.
+            let left = Left { probes: true, undone: self.holds_undone(), ..Left::default() };
+            return self.previous_stands(story, &left);
         }
         let flag = |name: &str| now.as_ref().is_some_and(|journal| journal[name] == true);
         let is_complete = now.as_ref().is_some_and(|journal| journal["phase"] == "restored");
         let may_be_undone = ["starting", "started", "restored"].contains(&self.world().phase().as_str())
             || flag("was_started");
         // A roll-back before may have kept it, until a restore is complete.
-        let was_undone = self.world().aside().keys().any(|path| is_undone_level(path));
+        let was_undone = self.holds_undone();
         let (result, _) = self.run(&Ask::RollBack);
         if flag("previous_removed") {
             let told = result["msg"].as_str().expect("a message");
@@ -243,6 +244,11 @@ impl Scene {
             probes: result["changed"] == false,
         };
         self.previous_stands(story, &left);
+    }
+
+    /// Whether what a roll-back took out is still there.
+    pub fn holds_undone(&self) -> bool {
+        self.world().aside().keys().any(|path| is_undone_level(path))
     }
 
     pub fn previous_stands(&self, story: &str, left: &Left) {
