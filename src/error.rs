@@ -3,6 +3,7 @@
 //! A message says what failed and on which thing. What it means for the data and the node is added at the
 //! edge from the run's [`Report`](crate::ansible::result::Report), because only the run knows how far it came.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::size::human;
@@ -27,14 +28,14 @@ pub enum Error {
     ContainerAbsent { container: String },
     #[error("container `{container}` is paused")]
     ContainerPaused { container: String },
-    #[error("container `{container}` is restarting over and over (exit code {exit_code})")]
-    ContainerRestarting { container: String, exit_code: i64 },
+    #[error("container `{container}` is restarting over and over ({})", end.cause())]
+    ContainerRestarting { container: String, end: End },
     #[error("container `{container}` is stopped")]
     ContainerStopped { container: String },
     #[error("container `{container}` did not stop within {seconds} s")]
     StopTimedOut { container: String, seconds: u64 },
-    #[error("container `{container}` exited with code {exit_code} while Cassandra was being waited for{log}")]
-    ContainerDied { container: String, exit_code: i64, log: String },
+    #[error("container `{container}` {end} while {during}{log}")]
+    ContainerDied { container: String, end: End, during: String, log: String },
     #[error("container `{container}` does not hold a Cassandra node: {why}")]
     NotCassandra { container: String, why: String },
     #[error("`{path}` of container `{container}` cannot be found on this host: {why}")]
@@ -182,6 +183,10 @@ impl Error {
                 "see `docker ps -a` on this host, and set `container` to the node's name"
             }
             ContainerPaused { .. } => "run `docker unpause` on it, then run again",
+            ContainerRestarting { end: End::OutOfMemory, .. }
+            | ContainerDied { end: End::OutOfMemory, .. } => {
+                "give the container more memory, or Cassandra a smaller heap"
+            }
             ContainerRestarting { .. } => "see `docker logs`; a backup needs a node that runs",
             ContainerStopped { .. } => "start it, or set `when_stopped: start`",
             StopTimedOut { .. } => "raise `stop_timeout`, or see `docker logs`",
@@ -250,6 +255,34 @@ impl Error {
             }
             Interrupted { .. } => "run again",
             Twice { first, .. } => first.hint,
+        }
+    }
+}
+
+/// How a container came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Exited(i64),
+    OutOfMemory,
+    /// It runs again: nobody tells how the run before ended.
+    StartedAnew,
+}
+
+impl End {
+    fn cause(self) -> String {
+        match self {
+            End::Exited(code) => format!("exit code {code}"),
+            End::OutOfMemory => "killed by the kernel: out of memory".to_owned(),
+            End::StartedAnew => "started anew".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Exited(code) => write!(f, "exited with code {code}"),
+            End::OutOfMemory | End::StartedAnew => write!(f, "was {}", self.cause()),
         }
     }
 }

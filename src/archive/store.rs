@@ -114,7 +114,7 @@ impl Store {
         let name = draft_name(tag);
         self.dir.remove_tree(&name)?;
         let file = self.dir.create_file(&name, 0o600)?;
-        Ok(Draft { dir: self.dir.clone(), tag: tag.to_owned(), file, published: false })
+        Ok(Draft { dir: self.dir.clone(), tag: tag.to_owned(), file })
     }
 
     /// Removes what a killed run left of an archive under construction; nothing there is fine.
@@ -179,7 +179,6 @@ pub struct Draft {
     dir: Arc<Dir>,
     tag: String,
     file: File,
-    published: bool,
 }
 
 impl Draft {
@@ -197,16 +196,22 @@ impl Draft {
     /// In this order: the older checksum goes, the archive gets its name (synced before and after), its
     /// checksum is written. Killed at any point, the name holds the older archive or this one, each complete,
     /// and beside it is its own checksum or none: never another archive's.
-    pub fn publish(mut self, attributes: &FileAttributes, sha256: &str) -> Result<PathBuf> {
+    pub fn publish(&mut self, attributes: &FileAttributes, sha256: &str) -> Result<()> {
         let (archive, checksum) = (archive_name(&self.tag), checksum_name(&self.tag));
         let ownership = Ownership::of(attributes)?;
         ownership.give(&self.file, &self.path())?;
         durable::remove(&self.dir, &checksum)?;
         durable::publish(&self.dir, &draft_name(&self.tag), &archive, &self.file)?;
-        self.published = true;
+        write_checksum(&self.dir, &self.tag, sha256, ownership)
+    }
 
-        write_checksum(&self.dir, &self.tag, sha256, ownership)?;
-        Ok(self.dir.path_of(&archive))
+    /// Whether the archive is there under its name; it may be that only what comes after failed.
+    pub fn has_its_name(&self) -> bool {
+        let named = self.dir.stat(&archive_name(&self.tag)).ok().flatten();
+        let made = rustix::fs::fstat(&self.file).ok();
+        named
+            .zip(made)
+            .is_some_and(|(named, made)| (named.st_dev, named.st_ino) == (made.st_dev, made.st_ino))
     }
 }
 
@@ -224,7 +229,7 @@ fn write_checksum(dir: &Dir, tag: &str, sha256: &str, ownership: Ownership) -> R
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if !self.published {
+        if !self.has_its_name() {
             // What cannot be removed is removed by the next draft of this tag, or told by it.
             let _ = self.dir.remove_file(&draft_name(&self.tag));
         }

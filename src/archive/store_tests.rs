@@ -63,15 +63,16 @@ fn a_draft_becomes_a_backup_with_its_checksum_beside_it() {
     std::fs::write(here.path().join("nightly.tgz.sha256"), "older").unwrap();
     std::fs::write(here.path().join("nightly.tgz.partial"), "left by a killed run").unwrap();
 
-    let draft = draft(&store, "nightly", b"new");
+    let mut draft = draft(&store, "nightly", b"new");
     assert_eq!(names(here.path()), ["nightly.tgz", "nightly.tgz.partial", "nightly.tgz.sha256"]);
     assert_eq!(std::fs::read(draft.path()).unwrap(), b"new");
     assert_eq!(draft.path().metadata().unwrap().permissions().mode() & 0o7777, 0o600);
-    let published = draft.publish(&plain(), "abc").unwrap();
+    assert!(!draft.has_its_name());
+    draft.publish(&plain(), "abc").unwrap();
 
-    assert_eq!(published, here.path().join("nightly.tgz"));
+    assert!(draft.has_its_name());
     assert_eq!(names(here.path()), ["nightly.tgz", "nightly.tgz.sha256"]);
-    assert_eq!(std::fs::read(&published).unwrap(), b"new");
+    assert_eq!(std::fs::read(here.path().join("nightly.tgz")).unwrap(), b"new");
     assert_eq!(std::fs::read(here.path().join("nightly.tgz.sha256")).unwrap(), b"abc  nightly.tgz\n");
     for name in names(here.path()) {
         assert_eq!(
@@ -115,8 +116,8 @@ fn a_published_archive_belongs_to_whom_the_playbook_says() {
     let here = tempfile::tempdir().unwrap();
     let store = Store::open(here.path()).unwrap();
     let attributes = FileAttributes { owner: Some("4711".into()), group: Some("12".into()), mode: 0o400 };
-    let published = draft(&store, "nightly", b"new").publish(&attributes, "abc").unwrap();
-    let metadata = published.metadata().unwrap();
+    draft(&store, "nightly", b"new").publish(&attributes, "abc").unwrap();
+    let metadata = store.path_of("nightly").metadata().unwrap();
     assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o7777), (4711, 12, 0o400));
 }
 

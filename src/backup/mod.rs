@@ -75,8 +75,7 @@ impl<'a> Job<'a> {
             RunState::Running => {}
             RunState::Paused => return Err(Error::ContainerPaused { container: name() }.into()),
             RunState::Restarting => {
-                let exit_code = found.exit_code;
-                return Err(Error::ContainerRestarting { container: name(), exit_code }.into());
+                return Err(Error::ContainerRestarting { container: name(), end: found.end() }.into());
             }
             // Whether it may be started is asked where it has to be.
             RunState::Created | RunState::Exited => {}
@@ -209,13 +208,13 @@ impl<'a> Job<'a> {
         if !self.present.force && Store::path_in(&self.request.backup_dir, &self.request.tag).exists() {
             return Err(Error::Busy { holder: "a run that has ended just now".to_owned() }.into());
         }
-        report.standing = "The data is untouched".to_owned();
         let (container, stop_timeout) = (&self.node.container, self.request.access.stop_timeout);
         let found = if self.is_left_running { RunState::Exited } else { self.node.found.run_state };
         if !found.is_up() && !self.is_left_running {
             // Killed from here on, this run leaves a container to be stopped by the next one.
             state.mark_start()?;
         }
+        report.standing = "No archive was made and the data is untouched".to_owned();
         let made =
             container.while_running(found, stop_timeout, async || self.make_running(&state, report).await);
         let made = made.await;
@@ -229,20 +228,14 @@ impl<'a> Job<'a> {
     /// Asked and not assumed: the container may have died, or not have stopped again.
     async fn tell_how_things_stand(&self, report: &mut Report) -> Option<RunState> {
         let container = &self.node.container;
-        let left = container.inspect().await.map(|facts| facts.run_state);
-        let found = left.as_ref().ok().copied();
-        if let Some(left) = found {
+        let left = container.inspect().await.ok().map(|facts| facts.run_state);
+        if let Some(left) = left {
             report.leaves_container(left.word());
         }
         let archive = if report.changed { "The archive was made" } else { "No archive was made" };
-        let left = match left {
-            Ok(RunState::Created | RunState::Exited) => "stopped",
-            Ok(other) => other.word(),
-            Err(_) => "in a state that the Docker Engine does not tell",
-        };
-        report.standing =
-            format!("{archive}; the data is untouched and container `{}` is {left}", container.name);
-        found
+        let (name, is) = (&container.name, RunState::told(left));
+        report.standing = format!("{archive}; the data is untouched and container `{name}` is {is}");
+        left
     }
 
     /// The backup itself, on a container that runs.
@@ -267,9 +260,7 @@ impl<'a> Job<'a> {
         let is_settled = Cell::new(false);
         let made = async {
             let packed = self.pack_and_clear(&live, draft, &is_settled, report).await?;
-            self.publish(packed, report)?;
-            is_settled.set(true);
-            Ok(())
+            self.publish(packed, &is_settled, report)
         };
         // The mark goes last: killed while a large archive is synced, its draft is found by it. One that stays
         // lets the next run clear what this one could not, or kept for an archive that did not get its name.
@@ -300,15 +291,22 @@ impl<'a> Job<'a> {
         finally(pack, clear).await
     }
 
-    fn publish(&self, packed: Packed, report: &mut Report) -> Result<()> {
+    fn publish(&self, packed: Packed, is_settled: &Cell<bool>, report: &mut Report) -> Result<()> {
         report.enter("publish");
-        let path = packed.draft.publish(&self.present.file, &packed.sha256)?;
-        let backup = Backup::of(&packed.manifest, &path, packed.size, Some(packed.sha256));
+        let Packed { mut draft, manifest, size, sha256 } = packed;
+        let published = draft.publish(&self.present.file, &sha256);
+        if !draft.has_its_name() {
+            return published;
+        }
+        is_settled.set(true);
+        let path = Store::path_in(&self.request.backup_dir, &self.request.tag);
+        let backup = Backup::of(&manifest, &path, size, Some(sha256));
         report.changed = true;
-        report.msg =
-            format!("`{}` was made: {} bytes of {} files", path.display(), packed.size, backup.files);
+        report.msg = format!("`{}` was made: {size} bytes of {} files", path.display(), backup.files);
         report.backup = Some(json!(backup));
-        Ok(())
+        published.with_context(|| {
+            format!("`{}` was made, but not its checksum file, which the next run writes", path.display())
+        })
     }
 
     async fn ask(&self, nodetool: Nodetool, identity: NodeIdentity) -> Result<Live> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{Job, draft};
 use crate::ansible::result::Report;
@@ -64,6 +64,7 @@ impl Job<'_> {
         // Each byte is packed, and read back.
         progress.set_total(manifest.bytes.saturating_mul(if self.present.verify { 2 } else { 1 }));
         let mut pace = Pace::of(self.present.rate_limit);
+        let cannot_make = format!("cannot make `{}`", draft.path().display());
         let (manifest, mut draft, written) = blocking(move || {
             let mut passed = |bytes| {
                 pace.keep(bytes);
@@ -73,7 +74,8 @@ impl Job<'_> {
                 writer::write(draft.file(), &manifest, &roots, &snapshot.members, compression, &mut passed)?;
             Ok((manifest, draft, written))
         })
-        .await?;
+        .await
+        .context(cannot_make)?;
         draft::demand_in_place(&mut draft)?;
         if self.present.verify {
             report.enter("verify");

@@ -3,6 +3,7 @@
 pub mod completeness;
 pub mod config;
 pub mod data_files;
+mod death;
 pub mod node;
 pub mod nodetool;
 pub mod place;

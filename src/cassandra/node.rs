@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::ansible::request::NodeAccess;
 use crate::archive::manifest::NodeIdentity;
 use crate::cassandra::config::{Config, Directories};
+use crate::cassandra::death;
 use crate::cassandra::nodetool::{ANSWER_TIMEOUT, Info, Nodetool};
 use crate::cassandra::place::PathFinder;
 pub use crate::cassandra::place::Place;
@@ -20,6 +21,8 @@ use crate::proc;
 
 /// How often a starting node is looked at.
 const POLL: Duration = Duration::from_millis(100);
+
+const WAITING: &str = "Cassandra was being waited for";
 
 /// A node as it was found: nothing here was guessed.
 #[derive(Debug)]
@@ -94,7 +97,7 @@ impl Node {
             interrupt::check()?;
             let facts = self.container.inspect().await?;
             if facts.run_state != RunState::Running || (started_as != 0 && facts.pid != started_as) {
-                return Err(self.died(&facts).await);
+                return Err(death::told(&self.container, &facts, WAITING).await);
             }
             let Some(port) = self.config.client_port() else { return Ok(()) };
             if proc::listens(facts.pid, port) {
@@ -127,7 +130,7 @@ impl Node {
             };
             let facts = self.container.inspect().await?;
             if !facts.run_state.is_up() {
-                return Err(self.died(&facts).await);
+                return Err(death::told(&self.container, &facts, WAITING).await);
             }
             if Instant::now() > deadline {
                 return Err(self.not_ready(timeout, state).into());
@@ -163,12 +166,6 @@ impl Node {
         })
     }
 
-    async fn died(&self, facts: &Facts) -> anyhow::Error {
-        let log = last_errors(&self.container.last_log_lines(20).await);
-        let (container, exit_code) = (self.container.name.clone(), facts.exit_code);
-        Error::ContainerDied { container, exit_code, log }.into()
-    }
-
     fn not_ready(&self, timeout: Duration, state: String) -> Error {
         Error::NotReady { container: self.container.name.clone(), seconds: timeout.as_secs(), state }
     }
@@ -181,17 +178,6 @@ fn may_pass(error: &anyhow::Error) -> bool {
         Some(Error::NodetoolSilent { .. } | Error::NodetoolSenseless { .. }) => true,
         _ => false,
     }
-}
-
-/// What the log says of a death, short: its last error lines, else its last line.
-fn last_errors(log: &str) -> String {
-    let is_error =
-        |line: &&str| line.contains("ERROR") || line.contains("Exception") || line.contains("FATAL");
-    let lines: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let errors: Vec<&str> = lines.iter().copied().filter(is_error).collect();
-    let shown = if errors.is_empty() { &lines } else { &errors };
-    let last = &shown[shown.len().saturating_sub(3)..];
-    if last.is_empty() { String::new() } else { format!("; its log ends: {}", last.join(" | ")) }
 }
 
 async fn read_config(

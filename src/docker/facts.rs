@@ -6,6 +6,8 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::error::End;
+
 /// What `inspect` said at one moment.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -13,6 +15,8 @@ pub struct Facts {
     /// The first process, seen from the host; 0 where none runs.
     pub pid: i64,
     pub exit_code: i64,
+    /// Its last process was killed by the kernel for want of memory.
+    pub out_of_memory: bool,
     /// Last; `None` where it never was, or the Engine does not tell.
     pub started: Option<SystemTime>,
     pub restart_policy: RestartPolicy,
@@ -39,6 +43,15 @@ pub enum RunState {
 impl RunState {
     pub fn is_up(self) -> bool {
         matches!(self, RunState::Running | RunState::Restarting)
+    }
+
+    /// As a message says it; `None` where the Engine was asked and did not say.
+    pub fn told(left: Option<RunState>) -> &'static str {
+        match left {
+            Some(RunState::Created | RunState::Exited) => "stopped",
+            Some(other) => other.word(),
+            None => "in a state that the Docker Engine does not tell",
+        }
     }
 
     pub fn word(self) -> &'static str {
@@ -106,6 +119,8 @@ struct State {
     running: bool,
     pid: i64,
     exit_code: i64,
+    #[serde(rename = "OOMKilled")]
+    oom_killed: bool,
     started_at: String,
 }
 
@@ -138,6 +153,15 @@ pub(super) struct MountPoint {
 }
 
 impl Facts {
+    /// How it came to its end, of a container that has died.
+    pub fn end(&self) -> End {
+        match self.run_state {
+            RunState::Running => End::StartedAnew,
+            _ if self.out_of_memory => End::OutOfMemory,
+            _ => End::Exited(self.exit_code),
+        }
+    }
+
     pub(super) fn of(found: Inspected) -> Facts {
         let env = found.config.env.unwrap_or_default();
         let env = env.iter().filter_map(|pair| pair.split_once('='));
@@ -152,6 +176,8 @@ impl Facts {
             },
             pid: found.state.pid,
             exit_code: found.state.exit_code,
+            // The Engine tells it also where another process than the first was killed so.
+            out_of_memory: found.state.oom_killed && found.state.exit_code == 137,
             started: humantime::parse_rfc3339(&found.state.started_at).ok(),
             restart_policy: RestartPolicy::of(found.host_config.restart_policy),
             auto_remove: found.host_config.auto_remove,

@@ -349,10 +349,20 @@ impl Container {
         answered.map_err(|failure| self.failed(what, &failure))
     }
 
-    /// A request that takes the time it needs.
+    /// A request that takes the time it needs, as long as the Engine answers others.
     async fn order(&self, what: &str, below: &str) -> Result<()> {
-        let done = self.client.bytes(Method::POST, &self.path(below), None).await;
-        done.map(|_| ()).map_err(|failure| self.failed(what, &failure))
+        let path = self.path(below);
+        let mut done = std::pin::pin!(self.client.bytes(Method::POST, &path, None));
+        loop {
+            tokio::select! {
+                done = &mut done => return done.map(|_| ()).map_err(|failure| self.failed(what, &failure)),
+                () = tokio::time::sleep(ANSWER_TIMEOUT) => {}
+            }
+            let asked = answer(self.client.bytes(Method::GET, &self.path("/json"), None)).await;
+            if let Err(silence @ Failure::Timeout(_)) = asked {
+                return Err(self.failed(what, &silence));
+            }
+        }
     }
 
     fn failed(&self, request: &str, failure: &Failure) -> anyhow::Error {

@@ -51,19 +51,25 @@ impl Restore<'_> {
     }
 
     /// How things stand once nothing rolls back by itself any more.
-    pub(super) fn stand_committed(&self, report: &mut Report) {
+    pub(super) fn stand_committed(&self, left: Option<RunState>, report: &mut Report) {
+        let (name, is) = (&self.node.container.name, RunState::told(left));
         let kept = if self.journal.previous_removed { "" } else { "; the previous data is kept" };
-        report.standing = format!("{}{kept}", self.in_place());
-    }
-
-    fn in_place(&self) -> String {
-        format!("The archive's data is in place and container `{}` is running", self.node.container.name)
+        report.standing = format!("The archive's data is in place and container `{name}` is {is}{kept}");
     }
 
     /// After the commit: the restart policy, repair, and what becomes of the previous data.
     pub(super) async fn finish(&mut self, manifest: &Manifest, report: &mut Report) -> Result<()> {
+        let finished = self.finish_running(manifest, report).await;
+        if finished.is_err() {
+            let left = self.tell_left(report).await;
+            self.stand_committed(left, report);
+        }
+        finished
+    }
+
+    async fn finish_running(&mut self, manifest: &Manifest, report: &mut Report) -> Result<()> {
         report.enter("finish");
-        self.stand_committed(report);
+        self.stand_committed(Some(RunState::Running), report);
         let container = &self.node.container;
         let found = self.journal.found.clone();
         let facts = container.inspect().await?;
@@ -89,9 +95,9 @@ impl Restore<'_> {
         self.remove_earlier()?;
         if !self.request.keep_previous || self.journal.in_place {
             // Known before it is begun: a part of the data is no way back.
-            self.journal.previous_removed = true;
-            self.journal.enter(&self.state, Phase::Started)?;
-            report.standing = self.in_place();
+            self.journal
+                .enter_with(&self.state, Phase::Started, |journal| journal.previous_removed = true)?;
+            self.stand_committed(Some(RunState::Running), report);
             self.swap.remove_but_snapshots(PREVIOUS)?;
         }
         self.swap.tidy()?;

@@ -172,8 +172,7 @@ impl<'a> Begun<'a> {
         report.changed = false;
         let (state, mut complete) = (self.enter(report)?, complete.clone());
         // Known before it is begun: a part of the data is no way back.
-        complete.previous_removed = true;
-        complete.enter(&state, Phase::Restored)?;
+        complete.enter_with(&state, Phase::Restored, |journal| journal.previous_removed = true)?;
         report.changed = true;
         Swap::open(self.node)?.remove_but_snapshots(PREVIOUS)
     }

@@ -21,9 +21,10 @@ impl Restore<'_> {
     /// Once committed: the way back is this restore's own. What a failed restore left behind goes with it.
     pub(super) fn remove_earlier(&mut self) -> Result<()> {
         // Known before it is begun: a part of the data is no way back.
-        self.journal.earlier = None;
-        self.journal.earlier_removed = true;
-        self.journal.enter(&self.state, Phase::Started)?;
+        self.journal.enter_with(&self.state, Phase::Started, |journal| {
+            journal.earlier = None;
+            journal.earlier_removed = true;
+        })?;
         self.remove_laid_by()
     }
 

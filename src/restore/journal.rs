@@ -145,9 +145,22 @@ impl Journal {
 
     /// Writes what comes next; when it returns, it survives a power cut.
     pub fn enter(&mut self, state: &NodeState, phase: Phase) -> Result<()> {
-        let before = std::mem::replace(&mut self.phase, phase);
-        // What follows from a phase is not done where it could not be written.
-        state.write(NAME, self).inspect_err(|_| self.phase = before)
+        self.enter_with(state, phase, |_| ())
+    }
+
+    /// The same with what else holds from then on.
+    pub fn enter_with(
+        &mut self,
+        state: &NodeState,
+        phase: Phase,
+        change: impl FnOnce(&mut Journal),
+    ) -> Result<()> {
+        let mut next = Journal { phase, ..self.clone() };
+        change(&mut next);
+        // What could not be written does not hold: nothing that follows from it is done, or told.
+        state.write(NAME, &next)?;
+        *self = next;
+        Ok(())
     }
 
     /// How things stand for a run that this restore keeps from its work.

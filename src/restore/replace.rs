@@ -24,7 +24,6 @@ impl Restore<'_> {
         self.stand_unfinished(report);
         report.changed = true;
         self.stop(report).await?;
-        report.leaves_container(RunState::Exited.word());
 
         report.enter("swap");
         if self.journal.phase == Phase::SettingAside {
@@ -76,10 +75,11 @@ impl Restore<'_> {
         // The last moment at which whoever asked this run to end has the previous data again.
         interrupt::check()?;
         // Known before it is begun: a part of the data is no way back.
-        self.journal.previous_removed = true;
-        self.journal.earlier = None;
-        self.journal.earlier_removed = true;
-        self.journal.enter(&self.state, Phase::Emptying)
+        self.journal.enter_with(&self.state, Phase::Emptying, |journal| {
+            journal.previous_removed = true;
+            journal.earlier = None;
+            journal.earlier_removed = true;
+        })
     }
 
     /// Stops Cassandra with the time it needs, and sees to it that nobody's policy starts it again.
@@ -96,14 +96,20 @@ impl Restore<'_> {
             }
             let stopped = container.stop(self.request.access.stop_timeout).await?;
             if stopped.exit_code == 137 {
+                let seconds = self.request.access.stop_timeout.as_secs();
+                let why = match stopped.out_of_memory {
+                    true => "by the kernel (out of memory)".to_owned(),
+                    false => format!("after {seconds} s"),
+                };
                 report.warnings.push(format!(
-                    "container `{}` was killed after {} s: its previous data is set aside as it was",
+                    "container `{}` was killed {why}: its previous data is set aside as it was",
                     container.name,
-                    self.request.access.stop_timeout.as_secs()
                 ));
             }
         }
-        self.make_sure_it_is_stopped().await
+        self.make_sure_it_is_stopped().await?;
+        report.leaves_container(RunState::Exited.word());
+        Ok(())
     }
 
     async fn drain(&self, report: &mut Report) {

@@ -110,7 +110,10 @@ pub(super) async fn end(
         _ => format!("the previous data of container `{name}` is back in place"),
     };
     let mut restore = Restore { request, node, state, journal, swap, archive: None };
-    restore.put_back(report).await?;
+    if let Err(error) = restore.put_back(report).await {
+        restore.tell_left(report).await;
+        return Err(error);
+    }
     (report.msg, report.restore) = (msg, Some(rolled_back));
     report.changed = true;
     report.rolled_back = Some(true);
@@ -161,16 +164,21 @@ impl Restore<'_> {
     pub(super) async fn undo(&mut self, error: anyhow::Error, report: &mut Report) -> anyhow::Error {
         if self.journal.phase == Phase::Started {
             // Once it is committed, clients may have written.
-            self.stand_committed(report);
+            let left = self.tell_left(report).await;
+            self.stand_committed(left, report);
             return error;
         }
         if self.journal.is_past_return() {
+            self.tell_left(report).await;
             self.stand_unfinished(report);
             return error;
         }
         let (failed_at, name) = (report.stage, self.node.container.name.clone());
         let was_touched = self.journal.phase > Phase::Staged;
         let undone = self.put_back(report).await;
+        if undone.is_err() {
+            self.tell_left(report).await;
+        }
         let ended = match &undone {
             Ok(()) if was_touched => self.settle(report).await,
             Ok(()) => Ok(()),
@@ -265,6 +273,13 @@ impl Restore<'_> {
         self.leave_as_found(report).await
     }
 
+    /// Asked and not assumed: it may have ended, or been started by somebody else.
+    pub(super) async fn tell_left(&self, report: &mut Report) -> Option<RunState> {
+        let left = self.node.container.inspect().await.ok()?.run_state;
+        report.leaves_container(left.word());
+        Some(left)
+    }
+
     /// Only with the previous data in its place.
     async fn leave_as_found(&mut self, report: &mut Report) -> Result<()> {
         let (container, found) = (&self.node.container, &self.journal.found);
@@ -325,10 +340,14 @@ impl Restore<'_> {
             RunState::Running => {
                 report.standing = stands("started, but was not seen to serve clients");
                 if let Err(error) = self.node.wait_for_clients(self.request.access.wait_timeout).await {
-                    let left = self.node.container.inspect().await.map(|facts| facts.run_state);
-                    if let Ok(left @ (RunState::Exited | RunState::Created)) = left {
-                        report.leaves_container(left.word());
-                        report.standing = stands("stopped: it was started, and has ended by itself");
+                    match self.tell_left(report).await {
+                        Some(RunState::Exited | RunState::Created) => {
+                            report.standing = stands("stopped: it was started, and has ended by itself");
+                        }
+                        Some(RunState::Running) => {}
+                        left @ (Some(RunState::Restarting | RunState::Paused) | None) => {
+                            report.standing = stands(&format!("{}: it was started", RunState::told(left)));
+                        }
                     }
                     return Err(error);
                 }

@@ -10,7 +10,7 @@ use super::container::{Container, Exec};
 use super::files::{Dirs, hash};
 use super::http::{Request, Response, frame};
 use super::identity::number;
-use super::nodetool::{self, Outcome};
+use super::nodetool::{self, CallFault, Outcome};
 
 /// The versions of the API that an Engine speaks; one before 1.25 does not tell the oldest.
 #[derive(Debug, Clone, Copy)]
@@ -222,11 +222,17 @@ impl World {
         }
         let call = nodetool::Call::parse(&exec.argv, "");
         let settings = &mut self.container().nodetool;
-        let hangs = settings.hanging.iter().any(|pattern| call.line().starts_with(pattern));
-        if hangs {
-            settings.calls.push(call);
+        let is_told_to = settings.hanging.iter().any(|pattern| call.line().starts_with(pattern));
+        settings.calls.push(call);
+        let hangs = is_told_to || settings.fault() == Some(&CallFault::Hangs);
+        if !hangs {
+            settings.calls.pop();
         }
         hangs
+    }
+
+    pub fn has_ended(&self, exec: &str) -> bool {
+        self.container().execs.get(exec).is_none_or(|exec| exec.exit_code.is_some())
     }
 
     /// Runs the command of an exec to its end; its outputs.

@@ -42,6 +42,8 @@ pub struct Container {
     pub name: String,
     pub run_state: RunState,
     pub exit_code: i64,
+    /// The kernel killed it for want of memory.
+    pub is_out_of_memory: bool,
     /// Last; before any time where it never was.
     pub started: SystemTime,
     pub restart_policy: (String, i64),
@@ -71,7 +73,7 @@ impl Container {
 
     /// Where Cassandra does not come up, the restart policy decides what the container is then.
     pub fn start(&mut self) {
-        self.started = SystemTime::now();
+        (self.started, self.is_out_of_memory) = (SystemTime::now(), false);
         match self.cassandra.start() {
             Ok(()) => (self.run_state, self.exit_code) = (RunState::Running, 0),
             Err(exit_code) => {
@@ -122,7 +124,7 @@ impl Container {
                 "Running": self.is_running() || is_restarting,
                 "Paused": self.run_state == RunState::Paused,
                 "Restarting": is_restarting,
-                "OOMKilled": false,
+                "OOMKilled": self.is_out_of_memory,
                 "Dead": false,
                 "Pid": pid,
                 "ExitCode": self.exit_code,

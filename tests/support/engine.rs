@@ -1,7 +1,7 @@
 //! The Engine's socket: connections, the log of requests, faults on demand. What a request does is in `api.rs`.
 
 use std::fmt;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -167,6 +167,11 @@ impl FakeEngine {
         self.faults().clear();
     }
 
+    /// Whether a fault goes on, or is still to come.
+    pub fn is_failing(&self) -> bool {
+        !self.faults().is_empty()
+    }
+
     /// Waits until such a request has come, since the log had `since` entries.
     pub fn wait_for(&self, pattern: &str, since: usize) {
         let came =
@@ -225,8 +230,7 @@ impl Shared {
                         return Ok(());
                     }
                     if self.world.hangs(&id) {
-                        // Until the client gives up.
-                        return reader.read_to_end(&mut Vec::new()).map(|_| ());
+                        return self.wait_until_given_up(&mut reader, &id);
                     }
                     let input =
                         if self.world.reads_stdin(&id) { read_input(&mut reader)? } else { String::new() };
@@ -240,6 +244,21 @@ impl Shared {
             send(&mut stream, &answer, fault.as_ref())?;
             if fault.is_some_and(|fault| matches!(fault, Fault::LoseAnswer | Fault::Cut)) {
                 return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Until the client gives up the command that hangs, or the container has died.
+    fn wait_until_given_up(&self, reader: &mut BufReader<UnixStream>, exec: &str) -> std::io::Result<()> {
+        reader.get_ref().set_read_timeout(Some(Duration::from_millis(20)))?;
+        while !self.world.has_ended(exec) {
+            match reader.read(&mut [0; 64]) {
+                Ok(0) => return Ok(()),
+                Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    return Err(error);
+                }
+                Ok(_) | Err(_) => {}
             }
         }
         Ok(())

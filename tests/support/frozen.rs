@@ -84,11 +84,11 @@ impl FakeNode {
     pub fn remember(&self, memory: &Memory) {
         self.engine.forget();
         let mut container = self.world.container();
-        container.nodetool.calls.clear();
+        (container.nodetool.calls, container.nodetool.at_call) = (Vec::new(), None);
         container.execs.clear();
         container.run_state = memory.run_state;
         container.restart_policy = memory.restart_policy.clone();
-        container.exit_code = memory.exit_code;
+        (container.exit_code, container.is_out_of_memory) = (memory.exit_code, false);
         let node = &mut container.cassandra;
         node.identity = memory.identity.clone();
         node.schema = memory.schema.clone();

@@ -26,6 +26,7 @@ mod run;
 mod served;
 mod surroundings;
 mod tables;
+mod troubles;
 
 pub use cassandra::Start;
 pub use effects::{Effect, read_effects};
@@ -36,6 +37,6 @@ pub use http::NO_UTF8;
 pub use identity::Identity;
 pub use mounted::Mounted;
 pub use node::{FakeNode, NodetoolAt};
-pub use nodetool::Call;
+pub use nodetool::{Call, CallFault};
 pub use run::{Run, Signal, check_mode};
 pub use served::{Content, Served};

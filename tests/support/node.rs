@@ -78,6 +78,7 @@ impl FakeNode {
             name: "node".to_owned(),
             run_state: RunState::Created,
             exit_code: 0,
+            is_out_of_memory: false,
             started: std::time::UNIX_EPOCH,
             restart_policy: ("unless-stopped".to_owned(), 0),
             auto_remove: false,
@@ -100,6 +101,7 @@ impl FakeNode {
                 answers: Vec::new(),
                 hanging: Vec::new(),
                 lost: BTreeSet::new(),
+                at_call: None,
                 calls: Vec::new(),
             },
         };

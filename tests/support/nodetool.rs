@@ -24,7 +24,25 @@ pub struct Settings {
     pub hanging: Vec<String>,
     /// Tables that a snapshot leaves out without a word.
     pub lost: BTreeSet<String>,
+    /// What goes wrong at which call, once.
+    pub at_call: Option<(usize, CallFault)>,
     pub calls: Vec<Call>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallFault {
+    /// Nothing is done; it exits so and says why.
+    Fails(i64, &'static str),
+    /// Nothing is done; it says this, as if all were well.
+    Lies(&'static str),
+    Hangs,
+}
+
+impl Settings {
+    /// What goes wrong with the last of the calls.
+    pub fn fault(&self) -> Option<&CallFault> {
+        self.at_call.as_ref().filter(|(nth, _)| *nth == self.calls.len()).map(|(_, fault)| fault)
+    }
 }
 
 /// Another node of the cluster, as this one sees it.
@@ -134,6 +152,11 @@ pub fn run(container: &mut Container, call: &Call) -> Outcome {
     }
     if let Some(refused) = settings.jmx_auth.as_ref().and_then(|known| refuse_login(call, known)) {
         return refused;
+    }
+    match settings.fault() {
+        Some(CallFault::Fails(exit_code, words)) => return failed(*exit_code, "", *words),
+        Some(CallFault::Lies(words)) => return said(*words),
+        Some(CallFault::Hangs) | None => {}
     }
     let failure = settings.failures.iter().find(|(pattern, ..)| call.line().starts_with(pattern));
     if let Some((_, exit_code, stderr)) = failure {

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::api::Api;
 use super::node::FakeNode;
+use super::nodetool::CallFault;
 
 impl FakeNode {
     /// The versions of the Engine's API; `None`: an Engine so old that it does not tell the oldest.
@@ -27,12 +28,11 @@ impl FakeNode {
     /// Whether such a command was called and hangs.
     pub fn hangs(&self) -> bool {
         let container = self.world.container();
-        let hanging = &container.nodetool.hanging;
-        container
-            .nodetool
-            .calls
-            .iter()
-            .any(|call| hanging.iter().any(|command| call.line().starts_with(command)))
+        let nodetool = &container.nodetool;
+        let is_told_to = |line: String| nodetool.hanging.iter().any(|command| line.starts_with(command));
+        let has_come =
+            matches!(nodetool.at_call, Some((nth, CallFault::Hangs)) if nth <= nodetool.calls.len());
+        has_come || nodetool.calls.iter().any(|call| is_told_to(call.line()))
     }
 
     /// What is mounted can be written by the host only.
