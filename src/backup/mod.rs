@@ -295,7 +295,7 @@ impl<'a> Job<'a> {
         report.enter("publish");
         let Packed { mut draft, manifest, size, sha256 } = packed;
         let published = draft.publish(&self.present.file, &sha256);
-        if !draft.has_its_name() {
+        if published.is_err() && !draft.has_its_name() {
             return published;
         }
         is_settled.set(true);
