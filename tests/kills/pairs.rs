@@ -33,19 +33,20 @@ fn all_pairs(scene: &Scene, from: &Frozen, first: &Ask, second: &Ask) -> [usize;
         let killed = scene.node.freeze();
         let flag = |name: &str| world.journal().is_some_and(|journal| journal[name] == true);
         let was_started = flag("was_started") || scene.holds_undone();
+        let had_earlier =
+            scene.knows_earlier() && !flag("earlier_removed") && matches!(second, Ask::RollBack);
         let (_, effects) = scene.run(second);
         for then_after in points(&effects, Points::Coarsest) {
             scene.node.thaw(&killed);
             scene.kill(second, then_after);
             pairs += 1;
+            let told = format!("{first:?} killed after {after}, {second:?} after {then_after}");
             // What no client can have written to is not kept.
             let is_over = scene.world().journal() == scene.previous.world.journal();
-            assert!(
-                was_started || !is_over || !scene.holds_undone(),
-                "{first:?} {after}, {second:?} {then_after}"
-            );
+            assert!(was_started || !is_over || !scene.holds_undone(), "{told}");
+            assert!(!had_earlier || is_over || scene.knows_earlier(), "{told}");
             if twice.insert(scene.world().key()) {
-                ends_well(scene, &format!("{first:?} killed after {after}, {second:?} after {then_after}"));
+                ends_well(scene, &told);
             }
         }
     }

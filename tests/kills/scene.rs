@@ -225,6 +225,7 @@ impl Scene {
         let is_complete = now.as_ref().is_some_and(|journal| journal["phase"] == "restored");
         let may_be_undone = ["starting", "started", "restored"].contains(&self.world().phase().as_str())
             || flag("was_started");
+        let knows_earlier = self.knows_earlier();
         // A roll-back before may have kept it, until a restore is complete.
         let was_undone = self.holds_undone();
         let (result, _) = self.run(&Ask::RollBack);
@@ -239,11 +240,17 @@ impl Scene {
         let is_done = result["restore"]["state"] == "rolled_back" && result["rolled_back"] == true;
         assert!(is_done || result["changed"] == false, "{story}: {result:#}");
         let left = Left {
-            earlier_is_gone: flag("earlier_removed") || is_complete,
+            // Once this one was complete, also where it is being taken back.
+            earlier_is_gone: flag("earlier_removed") || is_complete || !knows_earlier,
             undone: may_be_undone || was_undone,
             probes: result["changed"] == false,
         };
         self.previous_stands(story, &left);
+    }
+
+    /// Whether the restore before this one can be gone back to.
+    pub fn knows_earlier(&self) -> bool {
+        self.world().journal().is_some_and(|journal| !journal["earlier"].is_null())
     }
 
     /// Whether what a roll-back took out is still there.
