@@ -8,7 +8,7 @@ run       := scripts/with-env
 export CARGO_TARGET_DIR := target
 
 .PHONY: help build demo test test-rust lint check-program molecule scenario-default scenario-protocol matrix dist \
-	test-dist test-node test-killed fuzz clean rust python readers docker image
+	test-dist test-node test-killed bench bench-node fuzz clean rust python readers docker image
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -24,14 +24,14 @@ test: test-rust lint check-program molecule test-dist ## run every test: test-ru
 # In Cargo's own test profile, although the release build is there: it would link every test executable with full
 # link-time optimisation, which takes longer (145 s of processor time) than to compile all without it (108 s).
 test-rust: rust python readers ## run the Rust tests, compare the options with a real AnsibleModule's, render the docs
-	@$(run) cargo test --locked
+	@$(run) cargo test --locked --workspace
 	@$(run) cargo build --locked --examples
 	@$(run) python tests/differential/run.py $(subst /release/,/debug/,$(program))
 	@$(run) python tests/docs/run.py $(subst /release/,/debug/,$(program))
 
 lint: rust python ## check format, Rust, YAML and Ansible
-	@$(run) cargo fmt --check
-	@$(run) cargo clippy --locked --all-targets -- -D warnings
+	@$(run) cargo fmt --all --check
+	@$(run) cargo clippy --locked --workspace --all-targets -- -D warnings
 	@$(run) yamllint --strict .
 	@$(run) ansible-lint
 
@@ -57,6 +57,17 @@ fuzz: rust ## fuzz the readers of archives, each for SECONDS_EACH=60 (TARGETS="f
 
 test-killed: rust ## kill restores and roll-backs twice over, in the ways that take minutes
 	@$(run) cargo test --locked --test killed -- --ignored
+
+# The engine beside other tools, on files like a node's: PARTS="pack unpack" ROUNDS=9 SCALE=0.5 for less or more of it.
+bench: rust python ## measure packing, verifying and unpacking beside tar, pigz, igzip and Python (half an hour)
+	@scripts/setup-bench
+	@$(run) cargo build --release --locked --example pack
+	@$(run) .cache/bench-venv/bin/python bench/engine.py $(CURDIR)/$(dir $(program))examples/pack
+
+# PARTS="downtime load costs", GIGABYTES="0.1 1 4", ROUNDS=3.
+bench-node: build python image ## measure what a real node feels of a backup, and the downtime of a restore (half an hour)
+	@scripts/setup-bench
+	@CASSANDRA_BACKUP_PROGRAM=$(CURDIR)/$(program) $(run) python bench/node.py
 
 matrix: build python image ## run what depends on Ansible under each version of ansible-core (a quarter of an hour)
 	@$(run) cargo build --locked --bins --examples

@@ -246,7 +246,7 @@ impl Dir {
             };
             entries.push(Entry { name: name.to_owned(), kind });
         }
-        entries.sort();
+        entries.sort_unstable();
         Ok(entries)
     }
 
@@ -319,6 +319,12 @@ impl Dir {
     pub fn sync(&self) -> Result<()> {
         step(Step::SyncDir, || self.path.clone(), || rustix::fs::fsync(&self.handle))
             .with_context(|| format!("cannot sync `{}`", self.path.display()))
+    }
+
+    /// Makes all that is below survive a power cut, with whatever else the filesystem has not written yet.
+    pub fn sync_filesystem(&self) -> Result<()> {
+        step(Step::SyncFilesystem, || self.path.clone(), || rustix::fs::syncfs(&self.handle))
+            .with_context(|| format!("cannot sync the filesystem of `{}`", self.path.display()))
     }
 }
 

@@ -22,6 +22,7 @@ pub enum Kind {
     Write,
     Sync,
     SyncDir,
+    SyncFilesystem,
     Attributes,
     Rename,
     Exchange,
@@ -171,9 +172,38 @@ mod traced {
         }
 
         fn write(&self, number: u64, kind: Kind, on: &On, failed: bool) {
+            if kind == Kind::SyncFilesystem && !failed {
+                self.write_synced(number, &on.path);
+            }
+            let held = on.file.map(|file| format!("/proc/self/fd/{}", file.as_raw_fd()));
+            self.write_line(number, kind, on, held.as_deref().map(Path::new), failed, false);
+        }
+
+        /// What a sync of the filesystem is for all that is below a path.
+        fn write_synced(&self, number: u64, path: &Path) {
+            let below = std::fs::read_dir(path).into_iter().flatten().flatten();
+            for path in below.map(|entry| entry.path()) {
+                let on = On::from(path.clone());
+                match path.is_dir() {
+                    true => self.write_synced(number, &path),
+                    false => self.write_line(number, Kind::Sync, &on, Some(&path), false, true),
+                }
+            }
+            self.write_line(number, Kind::SyncDir, &On::from(path.to_owned()), None, false, true);
+        }
+
+        fn write_line(
+            &self,
+            number: u64,
+            kind: Kind,
+            on: &On,
+            held: Option<&Path>,
+            failed: bool,
+            is_part: bool,
+        ) {
             let Some(mut log) = self.log.as_ref() else { return };
-            let content = on.file.map(|file| {
-                let bytes = std::fs::read(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
+            let content = held.map(|held| {
+                let bytes = std::fs::read(held).unwrap_or_default();
                 bytes.iter().fold(String::new(), |mut text, byte| {
                     let _ = write!(text, "{byte:02x}");
                     text
@@ -181,7 +211,7 @@ mod traced {
             });
             let line = json!({
                 "step": number, "kind": format!("{kind:?}"), "path": shown(&on.path), "to": on.to.as_deref().map(shown),
-                "content": content, "failed": failed,
+                "content": content, "failed": failed, "is_part": is_part,
             });
             let _ = log.write_all(format!("{line}\n").as_bytes());
         }
@@ -228,7 +258,9 @@ mod traced {
     fn can_fail(kind: Kind, errno: Errno) -> bool {
         use Kind::*;
         match errno {
-            Errno::NOSPC => matches!(kind, MakeDir | Create | Write | Sync | Rename | Exchange),
+            Errno::NOSPC => {
+                matches!(kind, MakeDir | Create | Write | Sync | SyncFilesystem | Rename | Exchange)
+            }
             Errno::ROFS | Errno::ACCESS => {
                 matches!(kind, MakeDir | Create | Write | Attributes | Rename | Exchange | Remove)
             }

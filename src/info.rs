@@ -12,6 +12,7 @@ use crate::archive::reader::Archive;
 use crate::archive::store::Store;
 use crate::cassandra::node::Node;
 use crate::docker::Engine;
+use crate::effort::Effort;
 use crate::error::tell;
 use crate::interrupt;
 use crate::restore::journal::Journal;
@@ -28,7 +29,8 @@ pub async fn run(request: &InfoRequest, report: &mut Report) -> Result<()> {
         report.restore = Some(restore_of(request, container, report).await?);
     }
     report.enter(if request.verify { "verify" } else { "list" });
-    let (backup_dir, only, verify) = (request.backup_dir.clone(), request.tag.clone(), request.verify);
+    let verify = request.verify.then_some(request.effort);
+    let (backup_dir, only) = (request.backup_dir.clone(), request.tag.clone());
     let mut backups = blocking(move || list(&backup_dir, only.as_deref(), verify)).await?;
     let unusable = backups.iter().filter(|backup| backup.get("error").is_some()).count();
     let archives = if backups.len() == 1 { "archive" } else { "archives" };
@@ -59,7 +61,7 @@ fn keep_newest(backups: &mut Vec<Value>) {
 }
 
 /// A file that cannot be used is told with its reason: it must not hide the others.
-fn list(backup_dir: &Path, only: Option<&str>, verify: bool) -> Result<Vec<Value>> {
+fn list(backup_dir: &Path, only: Option<&str>, verify: Option<Effort>) -> Result<Vec<Value>> {
     let Some(store) = Store::open_if_there(backup_dir)? else { return Ok(Vec::new()) };
     let mut backups = Vec::new();
     for tag in store.tags()?.into_iter().filter(|tag| only.is_none_or(|only| only == tag)) {
@@ -75,10 +77,10 @@ fn list(backup_dir: &Path, only: Option<&str>, verify: bool) -> Result<Vec<Value
     Ok(backups)
 }
 
-fn describe(mut archive: Archive, verify: bool) -> Result<Value> {
+fn describe(archive: Archive, verify: Option<Effort>) -> Result<Value> {
     let mut backup = json!(archive.backup()?);
-    if verify {
-        let verified = archive.verify(&mut |_| {})?;
+    if let Some(effort) = verify {
+        let verified = effort.spend(|threads| archive.verify(threads, &mut |_| {}))?;
         backup["sha256"] = json!(verified.sha256);
         backup["verified"] = json!(true);
     }

@@ -11,6 +11,7 @@ pub mod dir;
 pub mod docker;
 pub mod durable;
 pub mod effect;
+pub mod effort;
 pub mod error;
 pub mod info;
 pub mod interrupt;

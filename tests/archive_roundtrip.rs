@@ -170,8 +170,8 @@ fn unpacking_leaves_out_what_it_is_told_and_gives_the_rest_to_the_owner_it_is_to
     let skip = |path: &cassandra_backup::dir::RelativePath| {
         path.as_str() == "old" || path.file_name() == "manifest.json"
     };
-    let options = Unpack { owner: Some((uid, gid)), skip: &skip };
-    let mut opened = Archive::open(&archive).unwrap();
+    let options = Unpack { owner: Some((uid, gid)), skip: &skip, threads: 2 };
+    let opened = Archive::open(&archive).unwrap();
     let total = opened.unpacked_size();
     let mut seen = 0;
     opened.unpack(&[Dir::open(target.path()).unwrap()], &options, &mut |bytes| seen += bytes).unwrap();

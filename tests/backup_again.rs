@@ -31,7 +31,7 @@ fn in_the_way(archive: &Path, why: &str) -> String {
 
 /// What a full reading says of an archive.
 fn verdict(archive: &Path) -> String {
-    let verified = Archive::open(archive).and_then(|mut archive| archive.verify(&mut |_| {}));
+    let verified = Archive::open(archive).and_then(|archive| archive.verify(2, &mut |_| {}));
     tell(&verified.unwrap_err()).message
 }
 

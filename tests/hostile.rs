@@ -82,7 +82,7 @@ impl Bench {
 
     fn verified(&self, bytes: &[u8]) -> Told {
         fs::write(self.path(), bytes).unwrap();
-        let read = Archive::open(&self.path()).and_then(|mut archive| archive.verify(&mut |_| {}));
+        let read = Archive::open(&self.path()).and_then(|archive| archive.verify(2, &mut |_| {}));
         read.map_or_else(|error| self.plain(&error), |_| "whole".to_owned())
     }
 
@@ -103,13 +103,13 @@ impl Bench {
         let target = self.dir.path().join("staged/in");
         fs::create_dir(&target).unwrap();
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let unpacked = Archive::open(&self.path()).and_then(|mut archive| {
+        let unpacked = Archive::open(&self.path()).and_then(|archive| {
             let mut roots = vec![Dir::open(&target)?];
             for index in 1..archive.manifest().node.data_directories.len().min(3) {
                 let name = format!("in-{index}");
                 roots.push(Dir::open(&self.dir.path().join("staged"))?.make_dir(&name, 0o700)?);
             }
-            archive.unpack(&roots, &Unpack { owner: Some(own), skip: &|_| false }, &mut |_| {})
+            archive.unpack(&roots, &Unpack { owner: Some(own), skip: &|_| false, threads: 2 }, &mut |_| {})
         });
         let unpacked = unpacked.map_or_else(|error| self.plain(&error), |_| "whole".to_owned());
         assert_eq!(unpacked, verified, "unpacking and verifying tell the same");

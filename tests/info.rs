@@ -134,7 +134,7 @@ fn verifying_finds_one_flipped_byte_and_proves_the_others() {
         quick["backups"].as_array().unwrap().iter().all(|backup| backup.get("error").is_none()),
         "{quick:#}"
     );
-    let verified = Archive::open(&archive).unwrap().verify(&mut |_| {});
+    let verified = Archive::open(&archive).unwrap().verify(2, &mut |_| {});
     let verdict = tell(&verified.unwrap_err()).message;
     let expected = json!({"tag": "nightly", "path": archive, "error": "archive_damaged", "msg": verdict});
     assert_eq!(thorough["backups"][0], expected);

@@ -80,8 +80,8 @@ fn an_unknown_option_is_told_with_all_that_are_known() {
         message,
         "Unsupported parameters for (cassandra_backup) module: bar, foo. Supported parameters include: backup_dir, \
          compression, config_file, container, docker_host, exclude_keyspaces, force, group, jmx_password, \
-         jmx_password_file, jmx_port, jmx_username, keep_snapshot, keyspaces, mode, nodetool_flags, nodetool_path, owner, \
-         rate_limit, state, state_dir, stop_timeout, tag, verify, wait_timeout, when_stopped (container_name, name)."
+         jmx_password_file, jmx_port, jmx_username, keep_snapshot, keyspaces, low_priority, mode, nodetool_flags, \
+         nodetool_path, owner, rate_limit, state, state_dir, stop_timeout, tag, threads, verify, wait_timeout, when_stopped (container_name, name)."
     );
 }
 
@@ -187,6 +187,14 @@ fn what_ansible_does_not_check_is_told_in_whole_sentences() {
         because("rate_limit", json!("0 MB")),
         "`rate_limit` must be at least 1 byte per second, got: 0. leave the option out for no limit"
     );
+    for threads in [0, 65, -1] {
+        assert_eq!(
+            because("threads", json!(threads)),
+            format!(
+                "`threads` must be from 1 to 64, got: {threads}. leave the option out for half of the processors"
+            )
+        );
+    }
     assert_eq!(because("stop_timeout", json!(0)), "`stop_timeout` must be from 1 to 604800 seconds, got: 0");
 }
 
@@ -227,6 +235,8 @@ fn a_failure_has_its_word_and_the_args_it_was_given() {
         "nodetool_flags": null,
         "config_file": null,
         "state_dir": "/var/lib/cassandra_backup",
+        "threads": null,
+        "low_priority": true,
         "wait_timeout": 600,
         "stop_timeout": 120,
     });

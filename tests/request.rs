@@ -6,6 +6,7 @@ use std::time::Duration;
 use cassandra_backup::ansible::args::Args;
 use cassandra_backup::ansible::options::Module;
 use cassandra_backup::ansible::request::*;
+use cassandra_backup::effort::Effort;
 use serde_json::{Value, json};
 
 fn environment(name: &str) -> Option<String> {
@@ -65,6 +66,7 @@ fn a_backup_needs_a_container_and_nothing_else() {
     assert_eq!((goal.compression, goal.when_stopped), (Compression::Fast, WhenStopped::Start));
     assert_eq!((goal.verify, goal.keep_snapshot, goal.force), (true, false, false));
     assert_eq!(goal.rate_limit, None);
+    assert_eq!(goal.effort, Effort { threads: Effort::default_threads(), low_priority: true });
     assert_eq!((goal.file.owner, goal.file.group, goal.file.mode), (None, None, 0o600));
 }
 
@@ -95,11 +97,12 @@ fn strings_for_everything_do_as_well() {
 
     let goal = present(
         json!({"container": "c", "keyspaces": "ks1, ks2,", "force": "yes", "compression": "none", "owner": "",
-            "rate_limit": "1.5 MB"}),
+            "rate_limit": "1.5 MB", "threads": "3", "low_priority": "no"}),
     );
     assert_eq!(goal.keyspaces, ["ks1", "ks2"]);
     assert_eq!((goal.force, goal.compression, goal.file.owner), (true, Compression::None, None));
     assert_eq!(goal.rate_limit, Some(3 << 19));
+    assert_eq!(goal.effort, Effort { threads: 3, low_priority: false });
 }
 
 #[test]

@@ -132,6 +132,8 @@ const COMMON: &[Fact] = &[
     strings("nodetool_flags"),
     fact("config_file", Str),
     path("state_dir", "/var/lib/cassandra_backup"),
+    fact("threads", Int),
+    flag("low_priority", true),
     seconds("wait_timeout", 600),
     seconds("stop_timeout", 120),
 ];

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::args::Args;
 use super::options::Module;
 use super::{login, values};
+use crate::effort::Effort;
 use crate::error::Error;
 
 /// What the playbook asks for.
@@ -67,6 +68,7 @@ pub struct Present {
     pub keyspaces: Vec<String>,
     pub exclude_keyspaces: Vec<String>,
     pub compression: Compression,
+    pub effort: Effort,
     /// Bytes of data that are read in a second at most.
     pub rate_limit: Option<u64>,
     pub keep_snapshot: bool,
@@ -110,6 +112,7 @@ pub struct RestoreRequest {
     pub keep_previous: bool,
     /// For a disk that cannot hold both: what is live is removed before the archive is unpacked.
     pub in_place: bool,
+    pub effort: Effort,
     pub force: bool,
 }
 
@@ -174,6 +177,7 @@ pub struct InfoRequest {
     pub tag: Option<String>,
     /// Read every byte and check every digest.
     pub verify: bool,
+    pub effort: Effort,
 }
 
 /// A value that never reaches a message, a log or a result.
@@ -262,6 +266,7 @@ impl Present {
             keyspaces: values::keyspaces(args, "keyspaces")?,
             exclude_keyspaces: values::keyspaces(args, "exclude_keyspaces")?,
             compression: word(args, "compression", &[("none", None), ("fast", Fast), ("best", Best)])?,
+            effort: values::effort(args)?,
             rate_limit: values::rate_limit(args)?,
             keep_snapshot: args.is_on("keep_snapshot"),
             verify: args.is_on("verify"),
@@ -298,6 +303,7 @@ impl RestoreRequest {
             start: word(args, "start", &[("auto", Start::Auto), ("as_found", Start::AsFound)])?,
             keep_previous: args.is_on("keep_previous"),
             in_place: is_in_place(args)?,
+            effort: values::effort(args)?,
             force: args.is_on("force"),
         })
     }
@@ -324,6 +330,7 @@ impl InfoRequest {
             backup_dir: values::needed_host_path(args, "backup_dir")?,
             tag: values::own_tag(args)?,
             verify: args.is_on("verify"),
+            effort: values::effort(args)?,
         })
     }
 }

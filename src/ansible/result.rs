@@ -185,7 +185,7 @@ fn one_text(sentences: [&str; 3]) -> String {
 /// A secret that holds another one must go first, or its rest would stay.
 fn longest_first(secrets: &[Secret]) -> Vec<&str> {
     let mut secrets: Vec<&str> = secrets.iter().map(Secret::reveal).collect();
-    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
     secrets
 }
 

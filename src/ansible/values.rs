@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::args::Args;
 use super::python;
+use crate::effort::Effort;
 use crate::error::Error;
 
 pub fn refused(message: String, hint: &'static str) -> Error {
@@ -128,6 +129,22 @@ pub fn port(args: &Args, option: &str) -> Result<Option<u16>, Error> {
 }
 
 /// Bytes in a second, where there is a limit.
+/// At least one thread; each takes some megabytes.
+pub fn effort(args: &Args) -> Result<Effort, Error> {
+    const MOST: u64 = 64;
+    let low_priority = args.is_on("low_priority");
+    match args.raw("threads") {
+        None => Ok(Effort { threads: Effort::default_threads(), low_priority }),
+        Some(given) => match given.as_u64().filter(|threads| (1..=MOST).contains(threads)) {
+            Some(threads) => Ok(Effort { threads: threads as usize, low_priority }),
+            None => {
+                let message = format!("`threads` must be from 1 to {MOST}, got: {given}");
+                Err(Error::BadOption { message, hint: "leave the option out for half of the processors" })
+            }
+        },
+    }
+}
+
 pub fn rate_limit(args: &Args) -> Result<Option<u64>, Error> {
     let limit = args.raw("rate_limit").and_then(Value::as_u64);
     if limit == Some(0) {

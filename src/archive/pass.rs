@@ -1,18 +1,29 @@
 //! One pass over an archive from its first byte to its last, comparing all that is there with the table of
 //! contents.
+//!
+//! Members are read here, one after another, and proven right in the workers. What is not proven there is gone through
+//! by the sequential reader, which has the last word and says what is wrong and where.
 
 use std::fmt;
 use std::fs::File;
-use std::path::Path;
+use std::io::{ErrorKind, Read};
+use std::iter::Peekable;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Error as AnyError, Result, anyhow};
+use codec::Decoder;
 use sha2::{Digest, Sha256};
 
+use crate::archive::direct::Quiet;
 use crate::archive::gzip::{self, Fault};
 use crate::archive::header;
 use crate::archive::manifest::Manifest;
-use crate::archive::toc::{self, Chunk, Content, Entry, FOOTER_SIZE, Toc};
+use crate::archive::pieces::{BATCH, Batch, Member, Members, Piece, is_plausible};
+use crate::archive::toc::{self, Entry, FOOTER_SIZE, Toc, hex};
+use crate::archive::workers;
 use crate::archive::writer::own_entry;
+use crate::effect::{Kind, step};
 use crate::error::Error;
 use crate::interrupt;
 
@@ -34,157 +45,267 @@ pub struct End {
 
 pub struct Pass<'a> {
     path: &'a Path,
-    members: gzip::Reader<&'a File>,
-    chunk: Vec<u8>,
-}
-
-/// A part of the archive, for messages.
-enum Piece<'a> {
-    Header(&'a Entry),
-    Bytes(&'a Entry, &'a Chunk),
-    Padding(&'a Entry),
-    Toc,
-    Footer,
-}
-
-impl fmt::Display for Piece<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Piece::Header(entry) => write!(f, "the tar header of `{}`", entry.tar_name()),
-            Piece::Bytes(entry, chunk) => {
-                let last = chunk.start + chunk.size - 1;
-                write!(f, "bytes {}-{last} of `{}`", chunk.start, entry.tar_name())
-            }
-            Piece::Padding(entry) => write!(f, "the padding after `{}`", entry.tar_name()),
-            Piece::Toc => f.write_str("the table of contents"),
-            Piece::Footer => f.write_str("the footer"),
-        }
-    }
+    file: &'a File,
+    /// Of all that was read so far, from the first byte on.
+    sha256: Sha256,
+    position: u64,
+    quiet: Quiet,
+    around: Option<File>,
+    /// Batches that were told: their memory is used again.
+    spare: Vec<Batch<'a>>,
 }
 
 const DIFFERS: &str = "it differs from the table of contents";
 
+/// What may be under way in all threads, unpacked; a single batch may be larger.
+const UNDER_WAY: usize = 32 << 20;
+
 impl<'a> Pass<'a> {
-    /// `file` stands at `position`.
-    pub fn new(path: &'a Path, file: &'a File, position: u64) -> Pass<'a> {
-        Pass { path, members: gzip::Reader::new(file, position), chunk: Vec::new() }
+    pub fn new(path: &'a Path, file: &'a File) -> Pass<'a> {
+        Pass {
+            path,
+            file,
+            sha256: Sha256::new(),
+            position: 0,
+            quiet: Quiet::new(),
+            around: None,
+            spare: Vec::new(),
+        }
     }
 
     /// Reads everything, and gives the file's SHA-256.
     pub fn run(
         mut self,
-        toc: &Toc,
+        toc: &'a Toc,
         manifest: &Manifest,
         end: &End,
+        threads: usize,
         on: &mut dyn FnMut(Event) -> Result<()>,
     ) -> Result<String> {
-        let mut last = Piece::Footer;
-        for (index, entry) in toc.entries.iter().enumerate() {
-            interrupt::check()?;
-            if index == 0 {
-                self.members.begin_member().map_err(|fault| self.fault(&Piece::Header(entry), fault))?;
+        let worker = || {
+            let mut decoder = Decoder::new();
+            move |batch: Batch<'a>| batch.proven(&mut decoder)
+        };
+        let mut members = Members::of(toc, end.toc_offset).peekable();
+        workers::with(threads, worker, |workers| -> Result<()> {
+            let mut under_way = 0;
+            loop {
+                interrupt::check()?;
+                while !workers.is_full()
+                    && under_way < UNDER_WAY
+                    && let Some(batch) = self.next_batch(&mut members)?
+                {
+                    under_way += batch.unpacked;
+                    workers.give(batch);
+                }
+                let Some(batch) = workers.take() else { return Ok(()) };
+                under_way -= batch.unpacked;
+                self.tell(&batch, on)?;
+                self.spare.push(batch.cleared());
             }
-            last = self.entry(entry, on)?;
-        }
-        self.border(&last, &Piece::Toc, end.toc_offset)?;
-        self.toc(manifest, end)?;
-        let mut footer = [0; FOOTER_SIZE];
-        self.members.read_plain(&mut footer).map_err(|fault| self.fault(&Piece::Footer, fault))?;
-        if footer != toc::footer(end.toc_offset) {
-            return Err(self.damage(&Piece::Footer, "it changed while the archive was read"));
-        }
-        let path = self.path;
-        self.members.finish().map_err(|fault| told(path, &Piece::Footer, fault))
+        })?;
+        self.rest(manifest, end)
     }
 
     /// The first entry's content, which is the manifest.
-    pub fn first(&mut self, entry: &Entry) -> Result<Vec<u8>> {
+    pub fn first(&self, toc: &'a Toc, toc_offset: u64) -> Result<Vec<u8>> {
         let mut content = Vec::new();
-        self.members.begin_member().map_err(|fault| self.fault(&Piece::Header(entry), fault))?;
-        self.entry(entry, &mut |event| {
-            if let Event::Bytes(bytes) = event {
-                content.extend(bytes);
+        let is_first =
+            |piece: &Piece| piece.entry().is_some_and(|entry| std::ptr::eq(entry, &toc.entries[0]));
+        for member in Members::of(toc, toc_offset) {
+            let mut reader = self.begin(&member)?;
+            for piece in &member.pieces {
+                if !is_first(piece) {
+                    return Ok(content);
+                }
+                content.extend(self.prove(&mut reader, piece)?);
             }
-            Ok(())
-        })?;
+            self.end(&mut reader, &member)?;
+        }
         Ok(content)
     }
 
-    /// One entry up to where the next header begins; what came last.
-    fn entry<'e>(&mut self, entry: &'e Entry, on: &mut dyn FnMut(Event) -> Result<()>) -> Result<Piece<'e>> {
-        self.demand(&Piece::Header(entry), &header::of(entry))?;
-        on(Event::Entry(entry))?;
-        let Content::File { size, chunks } = &entry.content else { return Ok(Piece::Header(entry)) };
-        let mut last = Piece::Header(entry);
-        for chunk in chunks {
-            interrupt::check()?;
-            let piece = Piece::Bytes(entry, chunk);
-            self.border(&last, &piece, chunk.offset)?;
-            let read = self.members.read_into(&mut self.chunk, chunk.size as usize);
-            read.map_err(|fault| told(self.path, &piece, fault))?;
-            if Sha256::digest(&self.chunk)[..] != chunk.sha256 {
-                return Err(self.damage(&piece, "the SHA-256 differs from the table of contents"));
+    /// The next members, read from the file as they are.
+    fn next_batch(&mut self, members: &mut Peekable<Members<'a>>) -> Result<Option<Batch<'a>>> {
+        let mut batch = self.spare.pop().unwrap_or_default();
+        while let Some(next) = members.peek() {
+            let (length, unpacked) = (next.end - next.begin, next.unpacked());
+            // What is a lie is not worth its memory: it is found out byte by byte.
+            let is_doubted = !is_plausible(length, unpacked);
+            let is_full = batch.unpacked + unpacked > BATCH || is_doubted;
+            if is_full && !batch.members.is_empty() {
+                break;
             }
-            on(Event::Bytes(&self.chunk))?;
-            last = piece;
+            batch.is_doubted = is_doubted;
+            batch.unpacked += if is_doubted { 0 } else { unpacked };
+            batch.members.extend(members.next());
+            if is_full {
+                break;
+            }
         }
-        on(Event::EndOfFile)?;
-        let padding = header::padding(*size);
-        if padding > 0 {
-            last = Piece::Padding(entry);
-            self.demand(&last, &[0; header::BLOCK][..padding])?;
-        }
-        Ok(last)
+        let Some(last) = batch.members.last() else { return Ok(None) };
+        let end = last.end;
+        self.read(&mut batch, end)?;
+        Ok(Some(batch))
     }
 
-    /// From one gzip member to the next, which must be where the table of contents says.
-    fn border(&mut self, last: &Piece, next: &Piece, offset: u64) -> Result<()> {
-        let ended = self.members.end_member();
+    /// Reads a batch's members, up to `end`; of one that is doubted no more is kept than its SHA-256. Where the file
+    /// ends too early, so does the batch.
+    fn read(&mut self, batch: &mut Batch, end: u64) -> Result<()> {
+        while self.position < end {
+            let begin = if batch.is_doubted { 0 } else { batch.packed.len() };
+            let wanted = (end - self.position).min(BATCH as u64) as usize;
+            batch.packed.truncate(begin);
+            let into = batch.packed.more(wanted);
+            let read = step(Kind::Read, PathBuf::new, || {
+                self.quiet.read(self.file, &mut self.around, self.position, into)
+            });
+            let count = match read {
+                Ok(0) => {
+                    batch.packed.truncate(begin);
+                    return Ok(());
+                }
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => 0,
+                Err(error) => {
+                    let first = batch.members.first().and_then(|member| member.pieces.first());
+                    return Err(told(self.path, first.unwrap_or(&Piece::Toc), Fault::Io(error)));
+                }
+            };
+            batch.packed.truncate(begin + count);
+            self.sha256.update(&batch.packed[begin..]);
+            self.position += count as u64;
+        }
+        Ok(())
+    }
+
+    /// What was proven, piece by piece; what was not is proven now, or told.
+    fn tell(&self, batch: &Batch, on: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {
+        let mut at = 0;
+        for (index, member) in batch.members.iter().enumerate() {
+            if index >= batch.proven {
+                self.prove_member(member, on)?;
+                continue;
+            }
+            for piece in &member.pieces {
+                interrupt::check()?;
+                piece.tell(&batch.out[at..][..piece.chunk()], on)?;
+                at += piece.unpacked();
+            }
+        }
+        Ok(())
+    }
+
+    fn prove_member(&self, member: &Member, on: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {
+        let mut reader = self.begin(member)?;
+        for piece in &member.pieces {
+            interrupt::check()?;
+            let bytes = self.prove(&mut reader, piece)?;
+            piece.tell(&bytes, on)?;
+        }
+        self.end(&mut reader, member)
+    }
+
+    fn begin(&self, member: &Member) -> Result<gzip::Reader<At<'a>>> {
+        let mut reader = self.reader(member.begin);
+        let first = member.pieces.first().unwrap_or(&member.next);
+        reader.begin_member().map_err(|fault| told(self.path, first, fault))?;
+        Ok(reader)
+    }
+
+    fn reader(&self, position: u64) -> gzip::Reader<At<'a>> {
+        gzip::Reader::new(At { file: self.file, position }, position)
+    }
+
+    fn end(&self, reader: &mut gzip::Reader<At>, member: &Member) -> Result<()> {
+        let last = member.pieces.last().unwrap_or(&member.next);
+        let ended = reader.end_member();
         ended.map_err(|fault| {
             told(self.path, &format_args!("the gzip member that ends with {last}"), fault)
         })?;
-        let position = self.members.position();
-        if position != offset {
-            return Err(
-                self.damage(next, &format!("it begins at byte {position} of the archive, not at {offset}"))
-            );
+        let position = reader.position();
+        if position != member.end {
+            let why = format!("it begins at byte {position} of the archive, not at {}", member.end);
+            return Err(self.damage(&member.next, &why));
         }
-        self.members.begin_member().map_err(|fault| self.fault(next, fault))
+        Ok(())
     }
 
-    fn toc(&mut self, manifest: &Manifest, end: &End) -> Result<()> {
-        self.demand(&Piece::Toc, &header::of(&own_entry(toc::NAME, end.toc_size, manifest)?))?;
-        let mut sha256 = Sha256::new();
+    /// The bytes of a chunk; none where it is something else.
+    fn prove(&self, reader: &mut gzip::Reader<At>, piece: &Piece) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let Piece::Bytes(_, chunk) = piece else {
+            self.demand(reader, piece, &piece.tar_bytes())?;
+            return Ok(bytes);
+        };
+        let read = reader.read_into(&mut bytes, chunk.size as usize);
+        read.map_err(|fault| told(self.path, piece, fault))?;
+        if Sha256::digest(&bytes)[..] != chunk.sha256 {
+            return Err(self.damage(piece, "the SHA-256 differs from the table of contents"));
+        }
+        Ok(bytes)
+    }
+
+    /// The table of contents and the footer, with which the file ends; its SHA-256.
+    fn rest(mut self, manifest: &Manifest, end: &End) -> Result<String> {
+        let (path, mut reader) = (self.path, self.reader(end.toc_offset));
+        reader.begin_member().map_err(|fault| told(path, &Piece::Toc, fault))?;
+        self.toc(&mut reader, manifest, end)?;
+        let mut footer = [0; FOOTER_SIZE];
+        reader.read_plain(&mut footer).map_err(|fault| told(path, &Piece::Footer, fault))?;
+        if footer != toc::footer(end.toc_offset) {
+            return Err(self.damage(&Piece::Footer, "it changed while the archive was read"));
+        }
+        let file_end = reader.position();
+        reader.finish().map_err(|fault| told(path, &Piece::Footer, fault))?;
+        self.read(&mut Batch { is_doubted: true, ..Batch::default() }, file_end)?;
+        Ok(hex(&self.sha256.finalize()))
+    }
+
+    fn toc(&self, reader: &mut gzip::Reader<At>, manifest: &Manifest, end: &End) -> Result<()> {
+        let own = header::of(&own_entry(toc::NAME, end.toc_size, manifest)?);
+        self.demand(reader, &Piece::Toc, &own)?;
+        let (mut sha256, mut chunk) = (Sha256::new(), Vec::new());
         let mut left = end.toc_size;
         while left > 0 {
-            self.chunk.resize(left.min(1 << 20) as usize, 0);
-            self.members.read(&mut self.chunk).map_err(|fault| told(self.path, &Piece::Toc, fault))?;
-            sha256.update(&self.chunk);
-            left -= self.chunk.len() as u64;
+            chunk.resize(left.min(1 << 20) as usize, 0);
+            reader.read(&mut chunk).map_err(|fault| told(self.path, &Piece::Toc, fault))?;
+            sha256.update(&chunk);
+            left -= chunk.len() as u64;
         }
         if sha256.finalize()[..] != end.toc_sha256 {
             return Err(self.damage(&Piece::Toc, "it changed while the archive was read"));
         }
         let zeros = vec![0; header::padding(end.toc_size) + header::END.len()];
-        self.demand(&Piece::Toc, &zeros)?;
-        self.members.end_member().map_err(|fault| self.fault(&Piece::Toc, fault))
+        self.demand(reader, &Piece::Toc, &zeros)?;
+        reader.end_member().map_err(|fault| told(self.path, &Piece::Toc, fault))
     }
 
-    fn demand(&mut self, piece: &Piece, expected: &[u8]) -> Result<()> {
+    fn demand(&self, reader: &mut gzip::Reader<At>, piece: &Piece, expected: &[u8]) -> Result<()> {
         let mut found = vec![0; expected.len()];
-        self.members.read(&mut found).map_err(|fault| self.fault(piece, fault))?;
+        reader.read(&mut found).map_err(|fault| told(self.path, piece, fault))?;
         if found != expected {
             return Err(self.damage(piece, DIFFERS));
         }
         Ok(())
     }
 
-    fn fault(&self, piece: &Piece, fault: Fault) -> AnyError {
-        told(self.path, piece, fault)
-    }
-
     fn damage(&self, piece: &Piece, why: &str) -> AnyError {
         damaged(self.path, format!("{piece}: {why}"))
+    }
+}
+
+/// A file read from a place on, whoever else reads it.
+struct At<'a> {
+    file: &'a File,
+    position: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read_at(bytes, self.position)?;
+        self.position += count as u64;
+        Ok(count)
     }
 }
 

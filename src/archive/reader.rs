@@ -68,8 +68,7 @@ impl Archive {
         if let Some(size) = first.file_size().filter(|size| *size > MAX_MANIFEST) {
             return Err(damaged(path, format!("a manifest of {size} bytes makes no sense")));
         }
-        archive_file.rewind().with_context(|| cannot_read(path))?;
-        let json_of_manifest = Pass::new(path, &file, 0).first(first)?;
+        let json_of_manifest = Pass::new(path, &file).first(&toc, end)?;
         let manifest =
             Manifest::parse(&json_of_manifest).map_err(|error| foreign(path, format!("{error:#}")))?;
         manifest.check_files(toc.data_files()).map_err(|error| damaged(path, format!("{error:#}")))?;
@@ -144,19 +143,19 @@ impl Archive {
     /// Reads every byte: gzip checksums, tar headers, the SHA-256 of every chunk, the places where members
     /// begin, and the file's own SHA-256 where one is recorded beside it. `progress` is called with each
     /// further number of data bytes proved right, [`Archive::unpacked_size`] in all.
-    pub fn verify(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Verified> {
-        self.pass(&mut |_| Ok(()), progress)
+    pub fn verify(&self, threads: usize, progress: &mut dyn FnMut(u64)) -> Result<Verified> {
+        self.pass(threads, &mut |_| Ok(()), progress)
     }
 
     pub(super) fn pass(
-        &mut self,
+        &self,
+        threads: usize,
         on: &mut dyn FnMut(Event) -> Result<()>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Verified> {
-        self.file.rewind().with_context(|| cannot_read(&self.path))?;
-        let pass = Pass::new(&self.path, &self.file, 0);
+        let pass = Pass::new(&self.path, &self.file);
         let mut in_data = false;
-        let sha256 = pass.run(&self.toc, &self.manifest, &self.end, &mut |event| {
+        let sha256 = pass.run(&self.toc, &self.manifest, &self.end, threads, &mut |event| {
             match &event {
                 Event::Entry(entry) => in_data = entry.name.as_str() != manifest::NAME,
                 Event::Bytes(bytes) if in_data => progress(bytes.len() as u64),

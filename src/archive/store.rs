@@ -160,7 +160,7 @@ impl Store {
         let entries = self.dir.entries()?.into_iter().filter(|entry| entry.kind != Kind::Directory);
         let mut tags: Vec<String> =
             entries.filter_map(|entry| entry.name.strip_suffix(".tgz").map(str::to_owned)).collect();
-        tags.sort();
+        tags.sort_unstable();
         Ok(tags)
     }
 

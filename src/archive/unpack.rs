@@ -9,6 +9,7 @@ use std::time::UNIX_EPOCH;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
 
+use crate::archive::direct::{Blocks, Direct};
 use crate::archive::members::Parents;
 use crate::archive::pass::Event;
 use crate::archive::reader::{Archive, Verified};
@@ -24,18 +25,15 @@ pub struct Unpack<'a> {
     pub owner: Option<(u32, u32)>,
     /// Which paths below the data directory are left out; a directory takes all below it with it.
     pub skip: &'a dyn Fn(&RelativePath) -> bool,
+    /// At least 1.
+    pub threads: usize,
 }
 
 impl Archive {
     /// Unpacks below `roots`, the data directories in the order of the manifest's, while it does all that
     /// [`Archive::verify`] does. Existing files are an error. When it returns, everything is on disk; when it
     /// fails, the caller removes what is there: damage shows only when it is reached.
-    pub fn unpack(
-        &mut self,
-        roots: &[Dir],
-        options: &Unpack,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<Verified> {
+    pub fn unpack(&self, roots: &[Dir], options: &Unpack, progress: &mut dyn FnMut(u64)) -> Result<Verified> {
         let directories = self.manifest().node.data_directories.len().max(1);
         ensure!(
             roots.len() == directories,
@@ -50,8 +48,10 @@ impl Archive {
             skipped: HashSet::new(),
             directories: Vec::new(),
             file: None,
+            blocks: Blocks::default(),
+            is_synced_at_once: syncfs_tells_errors(),
         };
-        let verified = self.pass(&mut |event| unpacker.event(event), progress)?;
+        let verified = self.pass(options.threads, &mut |event| unpacker.event(event), progress)?;
         unpacker.finish_directories()?;
         Ok(verified)
     }
@@ -65,6 +65,9 @@ struct Unpacker<'a> {
     /// Made, but without their owners, modes and times: those would be lost while files are made in them.
     directories: Vec<(usize, RelativePath, Attributes)>,
     file: Option<Unfinished>,
+    blocks: Blocks,
+    /// All of it at the end, not each file by itself: a hundred thousand small files would wait for the disk each.
+    is_synced_at_once: bool,
 }
 
 /// A file that is being written.
@@ -72,6 +75,7 @@ struct Unfinished {
     file: File,
     shown: PathBuf,
     attributes: Attributes,
+    direct: Direct,
 }
 
 struct Attributes {
@@ -86,13 +90,21 @@ impl Unpacker<'_> {
         match event {
             Event::Entry(entry) => self.begin(entry),
             Event::Bytes(bytes) => match &mut self.file {
-                Some(Unfinished { file, shown, .. }) => durable::fill(file, shown, bytes),
+                Some(Unfinished { file, shown, direct, .. }) => direct
+                    .write(file, shown, &mut self.blocks, bytes)
+                    .with_context(|| format!("cannot write `{}`", shown.display())),
                 None => Ok(()),
             },
             Event::EndOfFile => self.file.take().map_or(Ok(()), |unfinished| {
-                let Unfinished { file, shown, attributes } = unfinished;
+                let Unfinished { file, shown, attributes, mut direct } = unfinished;
+                direct
+                    .finish(&file, &shown, &mut self.blocks)
+                    .with_context(|| format!("cannot write `{}`", shown.display()))?;
                 set(&file, &attributes, &shown)?;
-                durable::sync(&file, &shown)
+                match self.is_synced_at_once {
+                    true => Ok(()),
+                    false => durable::sync(&file, &shown),
+                }
             }),
         }
     }
@@ -111,10 +123,11 @@ impl Unpacker<'_> {
                 parent.make_new_dir(path.file_name(), 0o700)?;
                 self.directories.push((root, path, attributes));
             }
-            Content::File { .. } => {
+            Content::File { size, .. } => {
                 let file = parent.create_file(path.file_name(), 0o600)?;
                 let shown = parent.path_of(path.file_name());
-                self.file = Some(Unfinished { file, shown, attributes });
+                let direct = Direct::new(&file, size);
+                self.file = Some(Unfinished { file, shown, attributes, direct });
             }
         }
         Ok(())
@@ -141,10 +154,21 @@ impl Unpacker<'_> {
             interrupt::check()?;
             let dir = self.parents.of(*root, path)?.dir(path.file_name())?;
             set(&dir, attributes, dir.path())?;
-            dir.sync()?;
+            if !self.is_synced_at_once {
+                dir.sync()?;
+            }
         }
-        self.roots.iter().try_for_each(Dir::sync)
+        let sync = if self.is_synced_at_once { Dir::sync_filesystem } else { Dir::sync };
+        self.roots.iter().try_for_each(sync)
     }
+}
+
+/// Before Linux 5.8, `syncfs` kept it to itself that something could not be written.
+fn syncfs_tells_errors() -> bool {
+    let system = rustix::system::uname();
+    let release = system.release().to_string_lossy();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(5), Some(8))
 }
 
 /// Which data directory an entry belongs to, and its path there; `None` for a data directory itself.

@@ -1,19 +1,21 @@
 //! Packs files from where they lie into an archive, in the layout of `docs/archive-format.md`.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::io::Write;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::Stat;
+use codec::{Encoder, Level};
 use sha2::{Digest, Sha256};
 
 use crate::ansible::request::Compression;
-use crate::archive::gzip;
+use crate::archive::bytes::Bytes;
+use crate::archive::direct::Quiet;
 use crate::archive::header;
 use crate::archive::manifest::{self, Manifest};
-use crate::archive::members::{self, Attributes, Member, Parents, Source};
+use crate::archive::members::{Attributes, Member, Parents, Source};
+use crate::archive::opened::{Opened, Seen};
 use crate::archive::toc::{self, Chunk, Content, Entry, Names, Toc};
+use crate::archive::workers::{self, Workers};
 use crate::dir::{Dir, RelativePath, is_not_found};
 use crate::error::Error;
 use crate::interrupt;
@@ -38,7 +40,8 @@ pub struct Written {
 }
 
 /// Writes a whole archive to `out`, which is at its beginning; entries are in the order of `members`.
-/// Equal input gives equal bytes. `progress` is called with each further number of data bytes packed.
+/// Equal input gives equal bytes, however many threads make them. `progress` is called with each further number of
+/// data bytes read.
 ///
 /// Neither syncs nor names the file: that is [`Draft::publish`](crate::archive::store::Draft::publish).
 pub fn write(
@@ -46,25 +49,50 @@ pub fn write(
     manifest: &Manifest,
     roots: &[Dir],
     members: &[Member],
-    compression: Compression,
+    Packing { compression, threads }: Packing,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Written> {
     check(manifest, members)?;
-    let mut packer = Packer {
-        blob: gzip::Writer::new(out, compression),
-        toc: Toc::default(),
-        parents: Parents::new(roots),
-        roots,
-        chunk: Vec::new(),
-        chunk_size: chunk_size(manifest.bytes),
+    let worker = || {
+        let mut encoder = Encoder::new(level(compression));
+        move |batch: Batch| batch.compressed(&mut encoder)
     };
-    packer.blob.next_member().context(CANNOT_WRITE)?;
-    packer.pack_manifest(manifest)?;
-    for member in members {
-        interrupt::check()?;
-        packer.pack(member, progress)?;
+    workers::with(threads, worker, |workers| {
+        let mut packer = Packer {
+            out: Output { out, written: 0, sha256: Sha256::new() },
+            toc: Toc::default(),
+            parents: Parents::new(roots),
+            roots,
+            chunk_size: chunk_size(manifest.bytes),
+            quiet: Quiet::new(),
+            batch: Batch::default(),
+            spare: Vec::new(),
+            workers,
+        };
+        packer.next_member(None, 0)?;
+        packer.pack_manifest(manifest)?;
+        for member in members {
+            interrupt::check()?;
+            packer.pack(member, progress)?;
+        }
+        packer.finish(manifest)
+    })
+}
+
+/// How an archive is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Packing {
+    pub compression: Compression,
+    /// At least 1.
+    pub threads: usize,
+}
+
+fn level(compression: Compression) -> Level {
+    match compression {
+        Compression::None => Level::Stored,
+        Compression::Fast => Level::Fast,
+        Compression::Best => Level::Best,
     }
-    packer.finish(manifest)
 }
 
 const CANNOT_WRITE: &str = "cannot write the archive";
@@ -100,26 +128,87 @@ pub(super) fn own_entry(name: &str, size: u64, manifest: &Manifest) -> Result<En
     Ok(Entry { name: RelativePath::parse(name)?, mode: 0o600, uid: 0, gid: 0, mtime, content: file(size) })
 }
 
-struct Packer<'a, W> {
-    blob: gzip::Writer<W>,
+/// A member in the making: a chunk, and what lies between it and the next.
+#[derive(Debug)]
+struct Begun {
+    /// Whose chunk it is, in the table of contents, and of how many bytes: they come first.
+    entry: Option<usize>,
+    chunk: usize,
+    /// Where it ends, in its batch's bytes.
+    end: usize,
+    /// Where it begins, in what it was compressed to.
+    offset: usize,
+    sha256: [u8; 32],
+}
+
+/// As many members as make a piece of work for a thread.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: Bytes,
+    members: Vec<Begun>,
+    out: Vec<u8>,
+}
+
+impl Batch {
+    fn compressed(mut self, encoder: &mut Encoder) -> Batch {
+        let mut begin = 0;
+        for member in &mut self.members {
+            member.offset = self.out.len();
+            member.sha256 = Sha256::digest(&self.bytes[begin..begin + member.chunk]).into();
+            encoder.member(&self.bytes[begin..member.end], &mut self.out);
+            begin = member.end;
+        }
+        self
+    }
+
+    fn cleared(mut self) -> Batch {
+        self.bytes.truncate(0);
+        self.members.clear();
+        self.out.clear();
+        self
+    }
+}
+
+/// The file, its length and its SHA-256.
+struct Output<W> {
+    out: W,
+    written: u64,
+    sha256: Sha256,
+}
+
+impl<W: Write> Output<W> {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.out.write_all(bytes).context(CANNOT_WRITE)?;
+        self.sha256.update(bytes);
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+struct Packer<'a, 'j, 'w, W> {
+    out: Output<W>,
     toc: Toc,
     parents: Parents<'a>,
     roots: &'a [Dir],
-    chunk: Vec<u8>,
     chunk_size: u64,
+    quiet: Quiet,
+    batch: Batch,
+    /// Batches that were written: their memory is used again.
+    spare: Vec<Batch>,
+    workers: &'w mut Workers<'j, Batch, Batch>,
 }
 
-impl<W: Write> Packer<'_, W> {
+impl<W: Write> Packer<'_, '_, '_, W> {
     fn pack_manifest(&mut self, manifest: &Manifest) -> Result<()> {
         let json = manifest.to_json()?;
         let entry = own_entry(manifest::NAME, json.len() as u64, manifest)?;
-        self.header(entry)?;
+        self.header(entry);
         for piece in json.chunks(CHUNK) {
-            self.chunk.clear();
-            self.chunk.extend(piece);
-            self.pack_chunk()?;
+            self.next_chunk(piece.len())?;
+            self.batch.bytes.extend(piece);
         }
-        self.pad(json.len() as u64)
+        self.pad(json.len() as u64);
+        Ok(())
     }
 
     fn pack(&mut self, member: &Member, progress: &mut dyn FnMut(u64)) -> Result<()> {
@@ -131,7 +220,7 @@ impl<W: Write> Packer<'_, W> {
             gid,
             mtime,
             content: content(&member.source),
-        })?;
+        });
         let Source::File { root, path, size } = &member.source else { return Ok(()) };
 
         let listed = Seen { size: *size, mtime };
@@ -140,13 +229,15 @@ impl<W: Write> Packer<'_, W> {
         let mut left = *size;
         while left > 0 {
             interrupt::check()?;
-            source.read_chunk(&mut self.chunk, left.min(self.chunk_size))?;
-            self.pack_chunk()?;
-            left -= self.chunk.len() as u64;
-            progress(self.chunk.len() as u64);
+            let chunk = left.min(self.chunk_size);
+            self.next_chunk(chunk as usize)?;
+            source.read_chunk(&mut self.quiet, &mut self.batch.bytes, chunk)?;
+            left -= chunk;
+            progress(chunk);
         }
         source.compare(&listed, "while it was read")?;
-        self.pad(*size)
+        self.pad(*size);
+        Ok(())
     }
 
     fn open(&mut self, root: usize, path: &RelativePath) -> Result<Opened> {
@@ -156,7 +247,7 @@ impl<W: Write> Packer<'_, W> {
         };
         let opened = self.parents.of(root, path).and_then(|dir| dir.file(path.file_name()));
         match opened {
-            Ok(file) => Ok(Opened { file, path: shown() }),
+            Ok(file) => Ok(Opened::new(file, shown())),
             Err(error) if is_not_found(&error) => {
                 bail!(Error::DataChanged { what: format!("`{}` is gone", shown()) })
             }
@@ -164,87 +255,82 @@ impl<W: Write> Packer<'_, W> {
         }
     }
 
-    /// An entry's header; its chunks are added to the table as they are packed.
-    fn header(&mut self, entry: Entry) -> Result<()> {
-        self.blob.write(&header::of(&entry)).context(CANNOT_WRITE)?;
+    /// An entry's header, behind the chunk before it.
+    fn header(&mut self, entry: Entry) {
+        self.batch.bytes.extend(&header::of(&entry));
         self.toc.entries.push(entry);
+    }
+
+    fn pad(&mut self, size: u64) {
+        self.batch.bytes.more(header::padding(size)).fill(0);
+    }
+
+    /// A member for the next chunk of the file whose header came last.
+    fn next_chunk(&mut self, size: usize) -> Result<()> {
+        self.next_member(Some(self.toc.entries.len() - 1), size)
+    }
+
+    /// Ends the member in hand and begins the next, in a batch of its own where this one would grow too large.
+    fn next_member(&mut self, entry: Option<usize>, chunk: usize) -> Result<()> {
+        self.end_member();
+        if !self.batch.members.is_empty() && self.batch.bytes.len() + chunk > CHUNK {
+            self.give()?;
+        }
+        self.batch.members.push(Begun { entry, chunk, end: 0, offset: 0, sha256: [0; 32] });
         Ok(())
     }
 
-    /// `self.chunk` as the next piece of the file whose header came last.
-    fn pack_chunk(&mut self) -> Result<()> {
-        let offset = self.blob.next_member().context(CANNOT_WRITE)?;
-        self.blob.write(&self.chunk).context(CANNOT_WRITE)?;
-        let Some(Entry { content: Content::File { chunks, .. }, .. }) = self.toc.entries.last_mut() else {
-            bail!("a chunk without a file");
-        };
-        let start = chunks.last().map_or(0, |chunk| chunk.start + chunk.size);
-        let sha256 = Sha256::digest(&self.chunk).into();
-        chunks.push(Chunk { offset, start, size: self.chunk.len() as u64, sha256 });
+    fn end_member(&mut self) {
+        if let Some(last) = self.batch.members.last_mut() {
+            last.end = self.batch.bytes.len();
+        }
+    }
+
+    fn give(&mut self) -> Result<()> {
+        if self.workers.is_full() {
+            self.take()?;
+        }
+        let next = self.spare.pop().unwrap_or_default();
+        self.workers.give(std::mem::replace(&mut self.batch, next));
         Ok(())
     }
 
-    fn pad(&mut self, size: u64) -> Result<()> {
-        self.blob.write(&[0; header::BLOCK][..header::padding(size)]).context(CANNOT_WRITE)
+    /// Writes the batch that was given first; its chunks have their places now. False where none is left.
+    fn take(&mut self) -> Result<bool> {
+        let Some(batch) = self.workers.take() else { return Ok(false) };
+        for member in &batch.members {
+            let Some(entry) = member.entry.and_then(|entry| self.toc.entries.get_mut(entry)) else {
+                continue;
+            };
+            let Content::File { chunks, .. } = &mut entry.content else { bail!("a chunk without a file") };
+            let start = chunks.last().map_or(0, |chunk| chunk.start + chunk.size);
+            let offset = self.out.written + member.offset as u64;
+            chunks.push(Chunk { offset, start, size: member.chunk as u64, sha256: member.sha256 });
+        }
+        self.out.write(&batch.out)?;
+        self.spare.push(batch.cleared());
+        Ok(true)
     }
 
     fn finish(mut self, manifest: &Manifest) -> Result<Written> {
+        self.end_member();
+        self.give()?;
+        while self.take()? {}
         let json = self.toc.to_json()?;
-        let size = json.len() as u64;
-        let toc_offset = self.blob.next_member().context(CANNOT_WRITE)?;
-        self.blob.write(&header::of(&own_entry(toc::NAME, size, manifest)?)).context(CANNOT_WRITE)?;
-        self.blob.write(&json).context(CANNOT_WRITE)?;
-        self.pad(size)?;
-        self.blob.write(&header::END).context(CANNOT_WRITE)?;
-        let (size, sha256) = self.blob.finish(&toc::footer(toc_offset)).context(CANNOT_WRITE)?;
-        Ok(Written { size, sha256, toc_digest: toc::digest(&Sha256::digest(&json)) })
-    }
-}
-
-/// What tells whether a file is still the one that was listed.
-#[derive(PartialEq, Eq)]
-struct Seen {
-    size: u64,
-    mtime: SystemTime,
-}
-
-impl Seen {
-    fn of(stat: &Stat) -> Seen {
-        Seen { size: members::size(stat), mtime: members::mtime(stat) }
-    }
-}
-
-struct Opened {
-    file: File,
-    /// For messages only.
-    path: String,
-}
-
-impl Opened {
-    fn compare(&self, listed: &Seen, when: &str) -> Result<()> {
-        let stat = rustix::fs::fstat(&self.file).with_context(|| format!("cannot stat `{}`", self.path))?;
-        let found = Seen::of(&stat);
-        if found.size != listed.size {
-            let sizes = format!("had {} bytes, and has {} now", listed.size, found.size);
-            bail!(Error::DataChanged { what: format!("`{}` {sizes} (changed {when})", self.path) });
-        }
-        if found.mtime != listed.mtime {
-            bail!(Error::DataChanged { what: format!("`{}` was written to {when}", self.path) });
-        }
-        Ok(())
-    }
-
-    /// The next chunk of a file, of so many bytes.
-    fn read_chunk(&mut self, chunk: &mut Vec<u8>, wanted: u64) -> Result<()> {
-        chunk.clear();
-        let count = (&self.file)
-            .take(wanted)
-            .read_to_end(chunk)
-            .with_context(|| format!("cannot read `{}`", self.path))?;
-        if (count as u64) < wanted {
-            bail!(Error::DataChanged { what: format!("`{}` became shorter while it was read", self.path) });
-        }
-        Ok(())
+        let (size, toc_offset) = (json.len() as u64, self.out.written);
+        self.next_member(None, 0)?;
+        self.batch.bytes.extend(&header::of(&own_entry(toc::NAME, size, manifest)?));
+        self.batch.bytes.extend(&json);
+        self.pad(size);
+        self.batch.bytes.extend(&header::END);
+        self.end_member();
+        self.give()?;
+        while self.take()? {}
+        self.out.write(&toc::footer(toc_offset))?;
+        self.out.out.flush().context(CANNOT_WRITE)?;
+        let Output { written, sha256, .. } = self.out;
+        let toc_digest = toc::digest(&Sha256::digest(&json));
+        Ok(Written { size: written, sha256: toc::hex(&sha256.finalize()), toc_digest })
     }
 }
 

@@ -1,6 +1,10 @@
 use super::*;
+use crate::archive::members;
 use crate::error::tell;
+use std::fs::File;
 use std::path::Path;
+
+const PACKING: Packing = Packing { compression: Compression::Fast, threads: 2 };
 
 const MANIFEST: &str = r#"{"format": 1, "tag": "t", "created": "2026-11-22T04:15:30Z", "node": {"cluster_name": "",
     "host_id": "", "data_center": "", "rack": "", "tokens": [], "partitioner": "", "cassandra_version": "",
@@ -16,7 +20,7 @@ fn packed_after(happens: impl FnOnce(&Path, &mut Vec<Member>)) -> Result<Written
     let mut members = members::below(&roots).unwrap();
     happens(&file, &mut members);
     let manifest = Manifest::parse(MANIFEST.as_bytes()).unwrap();
-    let written = write(Vec::new(), &manifest, &roots, &members, Compression::Fast, &mut |_| {});
+    let written = write(Vec::new(), &manifest, &roots, &members, PACKING, &mut |_| {});
     written.map_err(|error| {
         let told = tell(&error);
         anyhow::anyhow!("{}: {}", told.word, told.message.replace(here.path().to_str().unwrap(), "/data"))
@@ -60,9 +64,7 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
                 happens(&file);
             }
         };
-        write(Vec::new(), &manifest, &roots, &listed, Compression::Fast, &mut progress)
-            .unwrap_err()
-            .to_string()
+        write(Vec::new(), &manifest, &roots, &listed, PACKING, &mut progress).unwrap_err().to_string()
     };
 
     assert_eq!(

@@ -101,10 +101,10 @@ impl<'a> Job<'a> {
         }
         report.enter("verify");
         let unusable = |why: String| Error::ArchiveExists { path: path.clone(), why };
-        let read = path.clone();
+        let (read, effort) = (path.clone(), self.present.effort);
         let verified = blocking(move || {
-            let mut archive = Archive::open(&read)?;
-            let verified = archive.verify(&mut |_| {})?;
+            let archive = Archive::open(&read)?;
+            let verified = effort.spend(|threads| archive.verify(threads, &mut |_| {}))?;
             Ok((archive.manifest().clone(), archive.size(), verified.sha256))
         });
         let (manifest, size, sha256) = match verified.await {

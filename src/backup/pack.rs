@@ -7,14 +7,16 @@ use anyhow::{Context, Result};
 
 use super::{Job, draft};
 use crate::ansible::result::Report;
+use crate::archive::direct::Stream;
 use crate::archive::manifest::{FORMAT, Manifest, NodeIdentity};
 use crate::archive::reader::Archive;
 use crate::archive::store::Draft;
-use crate::archive::writer;
+use crate::archive::writer::{self, Packing};
 use crate::backup::pace::Pace;
 use crate::cassandra::completeness::{self, Snapshot};
 use crate::cassandra::data_files::holding_snapshot;
 use crate::cassandra::nodetool::{Nodetool, Tables};
+use crate::effort::Effort;
 use crate::error::Error;
 use crate::interrupt;
 use crate::progress::Progress;
@@ -60,7 +62,8 @@ impl Job<'_> {
 
         report.enter("pack");
         let manifest = manifest(tag, created, live, &snapshot);
-        let (compression, progress) = (self.present.compression, report.progress.clone());
+        let (compression, effort, progress) =
+            (self.present.compression, self.present.effort, report.progress.clone());
         // Each byte is packed, and read back.
         progress.set_total(manifest.bytes.saturating_mul(if self.present.verify { 2 } else { 1 }));
         let mut pace = Pace::of(self.present.rate_limit);
@@ -70,8 +73,18 @@ impl Job<'_> {
                 pace.keep(bytes);
                 progress.add(bytes);
             };
-            let written =
-                writer::write(draft.file(), &manifest, &roots, &snapshot.members, compression, &mut passed)?;
+            let path = draft.path();
+            let written = effort.spend(|threads| {
+                let packing = Packing { compression, threads };
+                writer::write(
+                    Stream::new(draft.file(), path),
+                    &manifest,
+                    &roots,
+                    &snapshot.members,
+                    packing,
+                    &mut passed,
+                )
+            })?;
             Ok((manifest, draft, written))
         })
         .await
@@ -81,7 +94,7 @@ impl Job<'_> {
             report.enter("verify");
             let (sha256, progress) = (written.sha256.clone(), report.progress.clone());
             draft = blocking(move || {
-                read_back(&draft.path(), &sha256, &progress)?;
+                read_back(&draft.path(), &sha256, effort, &progress)?;
                 Ok(draft)
             })
             .await?;
@@ -143,8 +156,9 @@ fn manifest(tag: String, created: SystemTime, live: &Live, snapshot: &Snapshot) 
 }
 
 /// What was written is what can be read: disks and memory lie now and then.
-fn read_back(path: &Path, sha256: &str, progress: &Progress) -> Result<()> {
-    let read = Archive::open(path)?.verify(&mut |bytes| progress.add(bytes))?.sha256;
+fn read_back(path: &Path, sha256: &str, effort: Effort, progress: &Progress) -> Result<()> {
+    let archive = Archive::open(path)?;
+    let read = effort.spend(|threads| archive.verify(threads, &mut |bytes| progress.add(bytes)))?.sha256;
     if read != sha256 {
         let what = format!("it reads back with SHA-256 {read}, but {sha256} was written");
         return Err(Error::ArchiveDamaged { path: path.to_owned(), what }.into());

@@ -21,15 +21,15 @@ use crate::task::blocking;
 impl Job<'_> {
     /// An archive of other keyspaces than those asked for is not the one that is asked for.
     pub(super) fn refuse_other_keyspaces(&self, manifest: &Manifest) -> Result<(), String> {
-        let asked: BTreeSet<&String> = self.present.keyspaces.iter().collect();
-        let held: BTreeSet<&String> = manifest.keyspaces.iter().collect();
-        let excluded: BTreeSet<&String> = self.present.exclude_keyspaces.iter().collect();
+        let set = |names: &[String]| -> BTreeSet<String> { names.iter().cloned().collect() };
+        let (asked, held) = (set(&self.present.keyspaces), set(&manifest.keyspaces));
+        let excluded = set(&self.present.exclude_keyspaces);
         let same = match (asked.is_empty(), excluded.is_empty()) {
             (false, _) => asked == held,
             (true, true) => manifest.whole_node,
             // Every node has a keyspace `system`: without it, some keyspaces were asked for by name.
             (true, false) => {
-                let has_all_others = held.union(&excluded).any(|keyspace| *keyspace == "system");
+                let has_all_others = held.union(&excluded).any(|keyspace| keyspace == "system");
                 has_all_others && held.is_disjoint(&excluded)
             }
         };

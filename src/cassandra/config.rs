@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// The settings of cassandra.yaml that a backup or restore depends on; what is not set is `None`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -9,7 +10,7 @@ pub struct Config {
     pub cluster_name: Option<String>,
     pub num_tokens: Option<usize>,
     /// Given, it says how many tokens there are.
-    pub initial_token: Option<serde_yaml_ng::Value>,
+    pub initial_token: Option<IgnoredAny>,
     pub partitioner: Option<String>,
     /// Which releases must be able to read what the node writes; it reads no newer sstables itself (5.0 on).
     pub storage_compatibility_mode: Option<String>,

@@ -272,7 +272,7 @@ impl Info {
         // `(node is not joined to the cluster)`, or too many tokens to be shown without `-T`.
         let mut tokens: Vec<String> =
             tokens.filter(|token| !token.starts_with('(')).map(str::to_owned).collect();
-        tokens.sort();
+        tokens.sort_unstable();
         Info { host_id: value("ID"), data_center: value("Data Center"), rack: value("Rack"), tokens }
     }
 }

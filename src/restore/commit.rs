@@ -167,8 +167,8 @@ fn is_local(keyspace: &str) -> bool {
     matches!(keyspace, "system" | "system_schema")
 }
 
-fn is_system(keyspace: &str) -> bool {
-    keyspace == "system" || keyspace.starts_with("system_")
+fn is_system(table: &str) -> bool {
+    table.starts_with("system.") || table.starts_with("system_")
 }
 
 fn major(version: &str) -> &str {
@@ -193,22 +193,19 @@ pub(super) fn difference(manifest: &Manifest, node: &NodeIdentity, live: &Tables
             theirs.tokens.len()
         ));
     }
-    let expected: BTreeSet<(&str, &str)> =
-        manifest.tables.iter().map(|table| (table.keyspace.as_str(), table.table.as_str())).collect();
-    let tables = live
-        .iter()
-        .flat_map(|(keyspace, tables)| tables.iter().map(|table| (keyspace.as_str(), table.as_str())));
-    let is: BTreeSet<(&str, &str)> = tables.filter(|(_, table)| !table.contains('.')).collect();
+    let expected: BTreeSet<String> =
+        manifest.tables.iter().map(|table| format!("{}.{}", table.keyspace, table.table)).collect();
+    let tables = live.iter().flat_map(|(keyspace, tables)| tables.iter().map(move |table| (keyspace, table)));
+    let tables = tables.filter(|(_, table)| !table.contains('.'));
+    let is: BTreeSet<String> = tables.map(|(keyspace, table)| format!("{keyspace}.{table}")).collect();
     // A later major drops some of its own tables.
     let is_other_major = major(&theirs.cassandra_version) != major(&node.cassandra_version);
-    let missing = expected.difference(&is).find(|(keyspace, _)| !(is_other_major && is_system(keyspace)));
-    if let Some((keyspace, table)) = missing {
-        return Some(format!("it has no table `{keyspace}.{table}`"));
+    if let Some(missing) = expected.difference(&is).find(|table| !(is_other_major && is_system(table))) {
+        return Some(format!("it has no table `{missing}`"));
     }
     // A later release adds system tables of its own.
-    let stranger = is.difference(&expected).find(|(keyspace, _)| !is_system(keyspace));
-    stranger
-        .map(|(keyspace, table)| format!("it has a table `{keyspace}.{table}`, which the archive has not"))
+    let stranger = is.difference(&expected).find(|table| !is_system(table));
+    stranger.map(|table| format!("it has a table `{table}`, which the archive has not"))
 }
 
 #[cfg(test)]

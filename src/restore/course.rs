@@ -11,6 +11,7 @@ use crate::ansible::result::{Diff, Report};
 use crate::archive::reader::Archive;
 use crate::cassandra::node::Node;
 use crate::docker::{Engine, RunState};
+use crate::effort::Effort;
 use crate::error::Error;
 use crate::progress::Progress;
 use crate::restore::journal::{ArchiveId, Found, Journal, Phase};
@@ -96,7 +97,7 @@ impl<'a> Begun<'a> {
         tell_plan(self.request, self.node, &self.archive, None, report);
         report.restore = because.map(|why| json!({"state": Phase::Restored.word(), "because": why}));
         if self.request.mode.check {
-            return verify(self.archive, report).await;
+            return verify(self.archive, self.request.effort, report).await;
         }
         report.changed = false;
         self.begin(report).await
@@ -128,7 +129,11 @@ impl<'a> Begun<'a> {
         tell_plan(self.request, self.node, &self.archive, Some(phase), report);
         if self.request.mode.check {
             let is_read_again = journal.in_place && phase < Phase::MovingIn;
-            return if is_read_again { verify(self.archive, report).await } else { Ok(()) };
+            return if is_read_again {
+                verify(self.archive, self.request.effort, report).await
+            } else {
+                Ok(())
+            };
         }
         report.changed = false;
         let state = self.enter(report)?;
@@ -139,7 +144,7 @@ impl<'a> Begun<'a> {
         if self.request.mode.check {
             rollback::foresee(self.node, &undoing, report)?;
             tell_plan(self.request, self.node, &self.archive, None, report);
-            return verify(self.archive, report).await;
+            return verify(self.archive, self.request.effort, report).await;
         }
         rollback::end(self.request, self.node, *undoing, report).await?;
         // It held the lock until here: the restore takes it anew.
@@ -227,9 +232,9 @@ fn has_reached(phase: Phase, state: RestoreState) -> bool {
 }
 
 /// What staging would find, where nothing may be unpacked.
-async fn verify(mut archive: Archive, report: &mut Report) -> Result<()> {
+async fn verify(archive: Archive, effort: Effort, report: &mut Report) -> Result<()> {
     report.enter("verify");
-    blocking(move || archive.verify(&mut |_| {}).map(|_| ())).await
+    blocking(move || effort.spend(|threads| archive.verify(threads, &mut |_| {})).map(|_| ())).await
 }
 
 fn tell_plan(

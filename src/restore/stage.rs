@@ -39,10 +39,10 @@ impl Restore<'_> {
 
     async fn verify(&mut self) -> Result<()> {
         self.swap.clear(STAGED)?;
-        let progress = self.state.progress();
+        let (effort, progress) = (self.request.effort, self.state.progress());
         self.with_archive(move |archive| {
             progress.set_total(archive.manifest().bytes);
-            archive.verify(&mut |bytes| progress.add(bytes)).map(|_| ())
+            effort.spend(|threads| archive.verify(threads, &mut |bytes| progress.add(bytes))).map(|_| ())
         })
         .await
     }
@@ -55,21 +55,25 @@ impl Restore<'_> {
             roots.push(site.work.dir(STAGED)?);
         }
         let (owner, progress) = (self.swap.owner(self.archive()?)?, self.state.progress());
+        let effort = self.request.effort;
         self.with_archive(move |archive| {
             progress.set_total(archive.manifest().bytes);
-            let unpack = Unpack { owner: Some(owner), skip: &is_the_snapshots_own };
-            archive.unpack(&roots, &unpack, &mut |bytes| progress.add(bytes)).map(|_| ())
+            let unpacked = effort.spend(|threads| {
+                let unpack = Unpack { owner: Some(owner), skip: &is_the_snapshots_own, threads };
+                archive.unpack(&roots, &unpack, &mut |bytes| progress.add(bytes))
+            });
+            unpacked.map(|_| ())
         })
         .await
     }
 
     async fn with_archive(
         &mut self,
-        work: impl FnOnce(&mut Archive) -> Result<()> + Send + 'static,
+        work: impl FnOnce(&Archive) -> Result<()> + Send + 'static,
     ) -> Result<()> {
-        let mut archive = self.archive.take().context("no archive is in hand")?;
+        let archive = self.archive.take().context("no archive is in hand")?;
         let (archive, done) = blocking(move || {
-            let done = work(&mut archive);
+            let done = work(&archive);
             Ok((archive, done))
         })
         .await?;

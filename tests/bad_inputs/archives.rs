@@ -8,7 +8,7 @@ use cassandra_backup::ansible::request::Compression;
 use cassandra_backup::archive::manifest::NAME;
 use cassandra_backup::archive::reader::Archive;
 use cassandra_backup::archive::toc::{Content, Entry, parse_footer};
-use cassandra_backup::archive::writer;
+use cassandra_backup::archive::writer::{self, Packing};
 use cassandra_backup::dir::Dir;
 use cassandra_backup::docker::RunState;
 use serde_json::json;
@@ -265,7 +265,15 @@ fn an_archive_of_a_later_format_is_told_and_not_removed() {
     (manifest.format, manifest.files, manifest.bytes) = (2, 0, 0);
     manifest.tables.clear();
     let out = fs::File::create(&path).unwrap();
-    writer::write(out, &manifest, &roots, &[], Compression::None, &mut |_| {}).unwrap();
+    writer::write(
+        out,
+        &manifest,
+        &roots,
+        &[],
+        Packing { compression: Compression::None, threads: 1 },
+        &mut |_| {},
+    )
+    .unwrap();
     let failure = format!(
         "`{}` is not an archive of this module: it was made by a later version (format 2); this one reads format 1",
         path.display()

@@ -4,12 +4,12 @@ use std::fs;
 use std::io::Write;
 
 use cassandra_backup::ansible::request::Compression;
-use cassandra_backup::archive::gzip::Writer;
 use cassandra_backup::archive::header;
 use cassandra_backup::archive::toc::{Chunk, Content, Entry};
 use cassandra_backup::dir::RelativePath;
 use serde_json::{Value, json};
 
+use super::forge::gzip_writer::Writer;
 use super::forge::{Forge, Piece, member, sha256};
 use super::{Bench, Victim};
 
@@ -146,10 +146,10 @@ fn a_file_of_more_than_8_gib_is_verified() {
     out.write_all(&bytes[at + of_small..end]).unwrap();
     out.write_all(&cassandra_backup::archive::toc::footer((at + CHUNKS * of_chunk.len()) as u64)).unwrap();
 
-    let mut archive = cassandra_backup::archive::reader::Archive::open(&bench.path()).unwrap();
+    let archive = cassandra_backup::archive::reader::Archive::open(&bench.path()).unwrap();
     assert_eq!(archive.unpacked_size(), size + 700 + 600 + 3 + 5);
     let mut read = 0;
-    archive.verify(&mut |bytes| read += bytes).unwrap();
+    archive.verify(2, &mut |bytes| read += bytes).unwrap();
     assert_eq!(read, archive.unpacked_size());
 }
 

@@ -70,13 +70,13 @@ fn restore() -> Scene {
 #[test]
 fn a_restore_killed_and_killed_again_when_it_goes_on() {
     let scene = restore();
-    counted(all_pairs(&scene, &scene.start, &scene.same_again(), &scene.same_again()), [69, 2425]);
+    counted(all_pairs(&scene, &scene.start, &scene.same_again(), &scene.same_again()), [70, 2515]);
 }
 
 #[test]
 fn a_restore_killed_and_its_roll_back_killed_too() {
     let scene = restore();
-    counted(all_pairs(&scene, &scene.start, &scene.same_again(), &Ask::RollBack), [69, 1744]);
+    counted(all_pairs(&scene, &scene.start, &scene.same_again(), &Ask::RollBack), [70, 1758]);
 }
 
 #[test]

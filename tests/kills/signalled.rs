@@ -97,15 +97,15 @@ fn ended(ends: &BTreeMap<End, usize>, signals: usize, kinds: &[End]) {
 #[test]
 fn a_restore_that_gets_a_signal_after_any_step_ends_by_itself_and_says_how_things_stand() {
     let scene = Scene::new(1, json!({}), |_| ());
-    ended(&each_step(&scene, Points::Every, "TERM"), 315, &[End::Complete, End::Untouched, End::RolledBack]);
+    ended(&each_step(&scene, Points::Every, "TERM"), 291, &[End::Complete, End::Untouched, End::RolledBack]);
 }
 
 #[test]
 fn and_so_do_those_over_two_directories_over_another_restore_and_in_place() {
     let two = Scene::new(2, json!({"keep_previous": false}), |_| ());
     let all = [End::Complete, End::Untouched, End::RolledBack];
-    ended(&each_step(&two, Points::Coarse, "HUP"), 183, &all);
-    ended(&each_step(&over_another(), Points::Coarse, "INT"), 136, &all);
+    ended(&each_step(&two, Points::Coarse, "HUP"), 184, &all);
+    ended(&each_step(&over_another(), Points::Coarse, "INT"), 137, &all);
     let in_place = Scene::new(1, json!({"staging": "in_place", "give_up_previous": true}), |_| ());
-    ended(&each_step(&in_place, Points::Coarse, "TERM"), 155, &all);
+    ended(&each_step(&in_place, Points::Coarse, "TERM"), 156, &all);
 }

@@ -89,8 +89,12 @@ impl Recorded<'_> {
     fn every_cut(&self) -> Counts {
         let (mut disk, mut orders, mut counts) = (self.disk(), 0, Counts::default());
         let (mut memory, mut seen) = (self.memory.clone(), HashSet::new());
-        for (at, effect) in self.effects.iter().enumerate().filter(|(_, effect)| effect.changes()) {
+        let counts_for = |(_, effect): &(usize, &Effect)| effect.changes() || effect.is_part;
+        for (at, effect) in self.effects.iter().enumerate().filter(counts_for) {
             disk.apply(effect);
+            if effect.is_part {
+                continue;
+            }
             match effect.kind.as_str() {
                 "Stop" => memory.run_state = RunState::Exited,
                 "Start" => memory.run_state = RunState::Running,

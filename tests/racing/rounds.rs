@@ -225,9 +225,9 @@ impl Round {
     fn ended_well(&self, args: &Value, is_whole: bool, count: &mut Count, told: &str) {
         let tag = args["tag"].as_str().unwrap();
         if args["state"] == Value::Null {
-            let mut archive =
+            let archive =
                 Archive::open(&self.node.archive(tag)).unwrap_or_else(|error| panic!("{error:#}: {told}"));
-            archive.verify(&mut |_| {}).unwrap_or_else(|error| panic!("{error:#}: {told}"));
+            archive.verify(2, &mut |_| {}).unwrap_or_else(|error| panic!("{error:#}: {told}"));
         }
         if args["state"] == "restored" && is_whole && self.is_kept_off() {
             self.is_restored(told);

@@ -7,12 +7,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use cassandra_backup::ansible::request::Compression;
+use cassandra_backup::archive::direct::Stream;
 use cassandra_backup::archive::manifest::{self, FORMAT, Manifest, NodeIdentity};
 use cassandra_backup::archive::members::{self, Member, Source};
 use cassandra_backup::archive::reader::{Archive, Verified};
 use cassandra_backup::archive::toc;
 use cassandra_backup::archive::unpack::Unpack;
-use cassandra_backup::archive::writer::{self, Written};
+use cassandra_backup::archive::writer::{self, Packing, Written};
 use cassandra_backup::dir::Dir;
 
 /// A manifest that counts these members, of a node nobody has.
@@ -51,12 +52,20 @@ pub fn open_all(paths: &[&Path]) -> Result<Vec<Dir>> {
     paths.iter().map(|path| Dir::open(path)).collect()
 }
 
-/// Packs all that is below these directories.
+/// Where nothing else is said.
+const THREADS: usize = 2;
+
 pub fn pack(directories: &[&Path], archive: &Path, compression: Compression) -> Result<Written> {
+    pack_as(directories, archive, Packing { compression, threads: THREADS })
+}
+
+/// Packs all that is below these directories.
+pub fn pack_as(directories: &[&Path], archive: &Path, packing: Packing) -> Result<Written> {
     let roots = open_all(directories)?;
     let members = members::below(&roots)?;
     let out = File::create(archive).with_context(|| format!("cannot make `{}`", archive.display()))?;
-    writer::write(out, &manifest(&members, roots.len()), &roots, &members, compression, &mut |_| {})
+    let out = Stream::new(&out, archive.to_owned());
+    writer::write(out, &manifest(&members, roots.len()), &roots, &members, packing, &mut |_| {})
 }
 
 /// Packs an unpacked archive again, its files changed: with the manifest that lies there, and its counts made right.
@@ -72,7 +81,8 @@ pub fn repack(directory: &Path, archive: &Path) -> Result<Written> {
         (table.files, table.bytes) = count(&members, &below);
     }
     let out = File::create(archive).with_context(|| format!("cannot make `{}`", archive.display()))?;
-    writer::write(out, &manifest, &roots, &members, Compression::Fast, &mut |_| {})
+    let packing = Packing { compression: Compression::Fast, threads: THREADS };
+    writer::write(out, &manifest, &roots, &members, packing, &mut |_| {})
 }
 
 /// The files whose names begin so, and their bytes.
@@ -84,14 +94,22 @@ fn count(members: &[Member], below: &str) -> (u64, u64) {
     })
 }
 
-/// Unpacks with the archive's owners, leaving nothing out.
 pub fn unpack(archive: &Path, directories: &[&Path]) -> Result<Verified> {
-    let options = Unpack { owner: None, skip: &|_| false };
+    unpack_by(THREADS, archive, directories)
+}
+
+/// Unpacks with the archive's owners, leaving nothing out.
+pub fn unpack_by(threads: usize, archive: &Path, directories: &[&Path]) -> Result<Verified> {
+    let options = Unpack { owner: None, skip: &|_| false, threads };
     Archive::open(archive)?.unpack(&open_all(directories)?, &options, &mut |_| {})
 }
 
 pub fn verify(archive: &Path) -> Result<Verified> {
-    Archive::open(archive)?.verify(&mut |_| {})
+    verify_by(THREADS, archive)
+}
+
+pub fn verify_by(threads: usize, archive: &Path) -> Result<Verified> {
+    Archive::open(archive)?.verify(threads, &mut |_| {})
 }
 
 /// What a whole tree is: every name with its attributes and content.

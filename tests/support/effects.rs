@@ -18,12 +18,17 @@ pub struct Effect {
     /// Of a file at its sync, in hexadecimal digits.
     pub content: Option<String>,
     pub failed: bool,
+    /// It is done with the step of this number, and is none itself.
+    pub is_part: bool,
 }
 
 impl Effect {
     /// Whether anything is another after it than before.
     pub fn changes(&self) -> bool {
-        !self.failed && !matches!(self.kind.as_str(), "Open" | "Stat" | "List" | "Read") && !self.only_asks()
+        !self.failed
+            && !self.is_part
+            && !matches!(self.kind.as_str(), "Open" | "Stat" | "List" | "Read")
+            && !self.only_asks()
     }
 
     /// What nodetool only tells changes nothing.
@@ -34,7 +39,7 @@ impl Effect {
 
     /// A sync changes nothing for whoever is only killed: the kernel keeps what was written.
     pub fn is_sync(&self) -> bool {
-        matches!(self.kind.as_str(), "Sync" | "SyncDir")
+        matches!(self.kind.as_str(), "Sync" | "SyncDir" | "SyncFilesystem")
     }
 
     pub fn bytes(&self) -> Option<Vec<u8>> {
@@ -70,4 +75,9 @@ impl FakeNode {
         let asked = format!("{after}:{signal}");
         self.start_module_with(module, args, &[("CASSANDRA_BACKUP_SIGNAL_AFTER", &asked)]).finish()
     }
+}
+
+/// The step of this number.
+pub fn step(effects: &[Effect], number: u64) -> &Effect {
+    effects.iter().find(|effect| effect.step == number && !effect.is_part).expect("a step of the run")
 }

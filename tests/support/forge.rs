@@ -6,15 +6,18 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use cassandra_backup::ansible::request::Compression;
-use cassandra_backup::archive::gzip::Writer;
 use cassandra_backup::archive::header;
 use cassandra_backup::archive::manifest;
 use cassandra_backup::archive::reader::Archive;
 use cassandra_backup::archive::toc::{Chunk, Content, Entry, FOOTER_SIZE, NAME, digest, footer};
 use flate2::Crc;
 use flate2::read::DeflateDecoder;
+use gzip_writer::Writer;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+#[path = "gzip_writer.rs"]
+pub mod gzip_writer;
 
 pub const BLOCK: usize = 512;
 /// What files of an archive of ours are made of, where nothing else is said.
@@ -290,7 +293,7 @@ impl Forge {
         serde_json::from_slice(&self.manifest_bytes()).unwrap()
     }
 
-    fn manifest_bytes(&self) -> Vec<u8> {
+    pub fn manifest_bytes(&self) -> Vec<u8> {
         if let Some(bytes) = &self.manifest_bytes {
             return bytes.clone();
         }

@@ -29,7 +29,7 @@ mod tables;
 mod troubles;
 
 pub use cassandra::Start;
-pub use effects::{Effect, read_effects};
+pub use effects::{Effect, read_effects, step};
 pub use engine::{FakeEngine, Fault, Gate, Logged};
 pub use files::{Dirs, Entry, Tree, hash, tree, tree_with_times};
 pub use frozen::{Frozen, Memory, copy};

@@ -1,0 +1,224 @@
+"""What a real node feels of a backup, and how long a restore keeps it from its clients: `make bench-node`."""
+
+import concurrent.futures
+import contextlib
+import os
+import pathlib
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests/node"))
+import rig  # noqa: E402
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile  # noqa: E402
+from cassandra.concurrent import execute_concurrent_with_args  # noqa: E402
+from cassandra.policies import WhiteListRoundRobinPolicy  # noqa: E402
+
+ROUNDS = int(os.environ.get("ROUNDS", "3"))
+SIZES = [float(size) for size in os.environ.get("GIGABYTES", "0.1 1 4").split()]
+SECONDS = float(os.environ.get("SECONDS", "20"))  # of load without a backup
+ROW = 16 << 10
+
+
+@contextlib.contextmanager
+def session(node):
+    address = node.address()
+    profile = ExecutionProfile(load_balancing_policy=WhiteListRoundRobinPolicy([address]), request_timeout=120)
+    cluster = Cluster([address], execution_profiles={EXEC_PROFILE_DEFAULT: profile}, protocol_version=5)
+    try:
+        yield cluster.connect()
+    finally:
+        cluster.shutdown()
+
+
+def fill(node, gigabytes, begin=0):
+    """Rows of half random, half repeated bytes: about what LZ4 makes of real ones."""
+    with session(node) as cql:
+        cql.execute("CREATE KEYSPACE IF NOT EXISTS bench WITH replication = "
+                    "{'class': 'SimpleStrategy', 'replication_factor': 1}")
+        cql.execute("CREATE TABLE IF NOT EXISTS bench.rows (id int PRIMARY KEY, body blob)")
+        insert = cql.prepare("INSERT INTO bench.rows (id, body) VALUES (?, ?)")
+        count = int(gigabytes * 1e9 / (ROW * 0.75))
+        bodies = ((number, random.randbytes(ROW // 2) + bytes([number % 251]) * (ROW // 4) + random.randbytes(ROW // 4))
+                  for number in range(begin, begin + count))
+        execute_concurrent_with_args(cql, insert, bodies, concurrency=64, raise_on_first_error=True)
+    rig.docker("exec", node.name, "nodetool", "flush", "bench")
+    return count
+
+
+def live_bytes(node):
+    folder = node.folder / "data/data"
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and "snapshots" not in path.parts)
+
+
+def timed(work):
+    begun = time.monotonic()
+    result = work()
+    return time.monotonic() - begun, result
+
+
+def restart(node):
+    rig.docker("stop", "--time", "120", node.name)
+    node.start()
+    node.wait_for_clients()
+
+
+def the_plain_way(node, archive):
+    rig.docker("stop", "--time", "120", node.name)
+    for name in ["data", "commitlog", "saved_caches", "hints"]:
+        shutil.rmtree(node.folder / "data" / name, ignore_errors=True)
+    (node.folder / "data/data").mkdir()
+    skip = ["--exclude=cassandra_backup.json", "--exclude=stargz.index.json"]
+    subprocess.run(["tar", "xzf", archive, *skip, "-C", node.folder / "data/data"], check=True)
+    shutil.chown(node.folder / "data/data", 999, 999)
+    node.start()
+    node.wait_for_clients()
+
+
+def downtime():
+    print("\n### Downtime of a restore, s (median)\n")
+    print("| live data | ours | the floor: stop, start | stop; rm; tar xzf; start | whole restore, ours |")
+    print("|---|---|---|---|---|", flush=True)
+    node, rows, held = rig.Node("bench"), 0, 0.0
+    try:
+        for size in SIZES:
+            rows += fill(node, size - held, rows)
+            held = size
+            archive = node.backup("bench", force=True)
+            ours, whole, floor, plain = [], [], [], []
+            for _ in range(ROUNDS):
+                floor.append(timed(lambda: restart(node))[0])
+                seconds, result = timed(lambda: node.restore(tag="bench", force=True))
+                assert not result.get("failed"), result
+                ours.append(result["downtime_seconds"])
+                whole.append(seconds)
+                plain.append(timed(lambda: the_plain_way(node, archive))[0])
+                # What was written since makes the next restore one that has something to do.
+                node.cql("INSERT INTO bench.rows (id, body) VALUES (-1, 0xff)")
+            cells = [statistics.median(values) for values in (ours, floor, plain, whole)]
+            print(f"| {live_bytes(node) / 1e9:.2f} GB | " + " | ".join(f"{cell:.1f}" for cell in cells) + " |", flush=True)
+    finally:
+        node.remove()
+
+
+class Load:
+    """Reads and writes of one row each, one after another in each of a few threads, at a steady rate."""
+
+    def __init__(self, cql, rows, rate=400, threads=8):
+        self.read = cql.prepare("SELECT body FROM bench.rows WHERE id = ?")
+        self.write = cql.prepare("INSERT INTO bench.rows (id, body) VALUES (?, ?)")
+        self.cql, self.rows, self.pause, self.threads = cql, rows, threads / rate, threads
+
+    def during(self, work):
+        """p50 and p99 in ms, and how many requests, while `work` is at work; what that took."""
+        over, times = threading.Event(), []
+
+        def client(seed):
+            own, due = random.Random(seed), time.monotonic()
+            while not over.is_set():
+                due += self.pause
+                time.sleep(max(0, due - time.monotonic()))
+                hot = own.randrange(self.rows // 10)  # the hot tenth
+                begun = time.monotonic()
+                if own.random() < 0.5:
+                    self.cql.execute(self.read, (hot,))
+                else:
+                    self.cql.execute(self.write, (hot, own.randbytes(ROW)))
+                times.append((time.monotonic() - begun) * 1000)
+
+        with concurrent.futures.ThreadPoolExecutor(self.threads) as pool:
+            clients = [pool.submit(client, seed) for seed in range(self.threads)]
+            seconds, _ = timed(work)
+            over.set()
+            for done in clients:
+                done.result()
+        times.sort()
+        return times[len(times) // 2], times[len(times) * 99 // 100], len(times), seconds
+
+
+def resident(node):
+    """Bytes of the node's live sstables in the page cache, as `fincore` has them."""
+    files = [str(path) for path in (node.folder / "data/data/bench").glob("*/*-Data.db")]
+    told = subprocess.run(["fincore", "--bytes", "--noheadings", "--output", "RES", *files], capture_output=True, text=True,
+                          check=True)
+    return sum(int(line) for line in told.stdout.split())
+
+
+def pigz(node):
+    rig.docker("exec", node.name, "nodetool", "snapshot", "-t", "bench-pigz")
+    folders = [str(path.relative_to(node.folder)) for path in (node.folder / "data/data").glob("*/*/snapshots/bench-pigz")]
+    subprocess.run(f"tar cf - -C {node.folder} {' '.join(folders)} | pigz -1 -p2 > {node.folder}/pigz.tgz", shell=True, check=True)
+    rig.docker("exec", node.name, "nodetool", "clearsnapshot", "-t", "bench-pigz", "--", "bench")
+    subprocess.run(["rm", "-f", node.folder / "pigz.tgz"], check=True)
+
+
+def load():
+    size = float(os.environ.get("LOAD_GIGABYTES", "1"))
+    print(f"\n### What clients of a node feel ({size:g} GB, 400 requests/s, half reads, half writes)\n")
+    print("| | p50 ms | p99 ms | requests | s | hot set in the page cache: before, after, MB |")
+    print("|---|---|---|---|---|---|", flush=True)
+    node = rig.Node("bench")
+    try:
+        rows = fill(node, size)
+        with session(node) as cql:
+            clients = Load(cql, rows)
+            clients.during(lambda: time.sleep(SECONDS))
+            for _ in range(ROUNDS):
+                for name, work in [
+                    ("nothing else", lambda: time.sleep(SECONDS)),
+                    ("our backup", lambda: node.backup("load", force=True, verify=False)),
+                    ("our backup, low_priority: false", lambda: node.backup("load", force=True, verify=False, low_priority=False)),
+                    ("tar, pigz -1 -p2 of a snapshot", lambda: pigz(node)),
+                ]:
+                    subprocess.run("sync; echo 3 > /proc/sys/vm/drop_caches", shell=True, check=True)
+                    clients.during(lambda: time.sleep(SECONDS / 2))
+                    before = resident(node)
+                    p50, p99, count, seconds = clients.during(work)
+                    after = resident(node)
+                    print(f"| {name} | {p50:.1f} | {p99:.1f} | {count} | {seconds:.1f} | {before / 1e6:.0f}, "
+                          f"{after / 1e6:.0f} |", flush=True)
+    finally:
+        node.remove()
+
+
+def costs():
+    print("\n### What a task costs\n")
+    print("| | s (median) |")
+    print("|---|---|", flush=True)
+    size = float(os.environ.get("COST_GIGABYTES", "1"))
+    node = rig.Node("bench")
+    try:
+        fill(node, size)
+        node.backup("cost")
+        result = node.restore(tag="cost")
+        assert result["changed"], result
+        todo = [
+            (f"backup, unchanged ({size:g} GB verified)", lambda: node.run_module("cassandra_backup", tag="cost")),
+            (f"restore, unchanged ({size:g} GB proven)", lambda: node.restore(tag="cost")),
+            ("info", lambda: node.run_module("cassandra_backup_info")),
+            ("nodetool version, by docker exec", lambda: rig.docker("exec", node.name, "nodetool", "version")),
+            ("docker exec true", lambda: rig.docker("exec", node.name, "true")),
+        ]
+        for name, work in todo:
+            times = []
+            for _ in range(ROUNDS):
+                seconds, result = timed(work)
+                assert not isinstance(result, dict) or not result["changed"], result
+                times.append(seconds)
+            print(f"| {name} | {statistics.median(times):.2f} |", flush=True)
+        print(f"\nThe executable, which Ansible copies to the host for each task: {os.path.getsize(rig.program())} bytes.")
+    finally:
+        node.remove()
+
+
+def main():
+    rig.FOLDER.mkdir(parents=True, exist_ok=True)
+    for part in os.environ.get("PARTS", "downtime load costs").split():
+        {"downtime": downtime, "load": load, "costs": costs}[part]()
+
+
+main()
