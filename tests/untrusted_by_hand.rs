@@ -62,7 +62,8 @@ fn a_file_that_is_replaced_between_being_listed_and_being_packed_is_not_followed
             _ => mknodat(CWD, &file, FileType::Fifo, Mode::RWXU, 0).unwrap(),
         }
         let failed = run.finish();
-        let refused = format!("`{}` is not a regular file", file.display());
+        let refused =
+            format!("cannot make `{}`: `{}` is not a regular file", draft.display(), file.display());
         let standing = "No archive was made; the data is untouched and container `node` is running";
         assert_eq!(failed["msg"], format!("{refused}. {standing}"), "{kind}");
         assert!(!draft.exists() && !node.archive("nightly").exists());
