@@ -212,3 +212,22 @@ fn a_restore_without_power_after_any_step_is_finished_or_undone() {
     let run = record(&scene, &scene.start, &scene.same_again());
     is_enough(&run.every_cut(), [250, 1_000, 100]);
 }
+
+#[test]
+fn a_roll_back_without_power_after_any_step_is_ended() {
+    for state in ["swapped", "restored"] {
+        let scene = Scene::timeless(1, json!({}), |_| ());
+        let mut args = scene.restore.clone();
+        args["state"] = json!(state);
+        let from = scene.after(&Ask::Restore(args));
+        let run = record(&scene, &from, &Ask::RollBack);
+        is_enough(&run.every_cut(), [60, 300, 40]);
+    }
+}
+
+#[test]
+fn a_restore_in_place_without_power_after_any_step_is_finished_or_undone() {
+    let scene = Scene::timeless(1, json!({"staging": "in_place", "give_up_previous": true}), |_| ());
+    let run = record(&scene, &scene.start, &scene.same_again());
+    is_enough(&run.every_cut(), [250, 1_000, 100]);
+}
