@@ -91,19 +91,19 @@ fn a_roll_back_of_a_complete_restore_killed_and_killed_again_when_it_goes_on() {
 fn a_roll_back_of_a_complete_restore_killed_and_the_restore_after_it_killed_too() {
     let scene = restore();
     let from = scene.after(&scene.same_again());
-    counted(all_pairs(&scene, &from, &Ask::RollBack, &scene.same_again()), [45, 4027]);
+    counted(all_pairs(&scene, &from, &Ask::RollBack, &scene.same_again()), [45, 4058]);
 }
 
 #[test]
 #[ignore = "takes minutes: cargo test --test killed -- --ignored"]
 fn a_restore_over_two_data_directories_killed_and_killed_again_when_it_goes_on() {
     let scene = Scene::new(2, json!({}), |_| ());
-    counted(all_pairs(&scene, &scene.start, &scene.same_again(), &scene.same_again()), [96, 4580]);
+    counted(all_pairs(&scene, &scene.start, &scene.same_again(), &scene.same_again()), [97, 4705]);
 }
 
 #[test]
 #[ignore = "takes minutes: cargo test --test killed -- --ignored"]
 fn a_restore_over_the_way_back_of_the_one_before_killed_and_its_roll_back_killed_too() {
     let scene = over_another();
-    counted(all_pairs(&scene, &scene.start, &scene.same_again(), &Ask::RollBack), [108, 4874]);
+    counted(all_pairs(&scene, &scene.start, &scene.same_again(), &Ask::RollBack), [109, 4892]);
 }
