@@ -65,10 +65,10 @@ impl Direct {
         blocks: &mut Blocks,
         mut bytes: &[u8],
     ) -> io::Result<()> {
-        if self.around.is_none() {
-            return self.write_through(file, path, bytes);
-        }
         while !bytes.is_empty() {
+            if self.around.is_none() {
+                return self.write_through(file, path, bytes);
+            }
             let room = &mut blocks.get()[self.filled..];
             let (now, later) = bytes.split_at(bytes.len().min(room.len()));
             room[..now.len()].copy_from_slice(now);
@@ -88,22 +88,22 @@ impl Direct {
 
     fn flush(&mut self, file: &File, path: &Path, blocks: &mut Blocks) -> io::Result<()> {
         let filled = std::mem::take(&mut self.filled);
-        let (whole, rest) = blocks.get()[..filled].split_at(filled - filled % BLOCK);
+        let mut left = &blocks.get()[..filled];
         if let Some(around) = &self.around
-            && !whole.is_empty()
+            && filled >= BLOCK
         {
+            let (whole, rest) = left.split_at(filled - filled % BLOCK);
             match step(Kind::Write, || path.to_owned(), || around.write_all_at(whole, self.written)) {
-                Ok(()) => self.written += whole.len() as u64,
-                // It can be opened so, and not be written so.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                    self.around = None;
-                    let whole = whole.to_vec();
-                    self.write_through(file, path, &whole)?;
+                Ok(()) => {
+                    self.written += whole.len() as u64;
+                    left = rest;
                 }
+                // It can be opened so, and not be written so: all goes through the cache from here on.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.around = None,
                 Err(error) => return Err(error),
             }
         }
-        if rest.is_empty() { Ok(()) } else { self.write_through(file, path, rest) }
+        if left.is_empty() { Ok(()) } else { self.write_through(file, path, left) }
     }
 
     fn write_through(&mut self, file: &File, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -220,6 +220,25 @@ mod tests {
                 stream.flush().unwrap();
                 assert!(std::fs::read(file.path()).unwrap() == content, "{length} in {folder}");
             }
+        }
+    }
+
+    /// As a filesystem with larger blocks refuses it: at a place between two of them.
+    #[test]
+    fn what_cannot_be_written_around_the_cache_goes_through_it_whole() {
+        let content: Vec<u8> = (0..3 * BLOCKS + BLOCK + 7).map(|at| (at * 31 / 7) as u8).collect();
+        for piece in [300_007, content.len()] {
+            let folder = env!("CARGO_MANIFEST_DIR").to_owned() + "/target";
+            let file = tempfile::NamedTempFile::new_in(folder).unwrap();
+            let (file, path) = (file.as_file(), file.path());
+            let around = Some(reopened(file, OFlags::WRONLY).unwrap());
+            let (mut direct, mut blocks) = (Direct { around, filled: 0, written: 1 }, Blocks::default());
+            for piece in content.chunks(piece) {
+                direct.write(file, path, &mut blocks, piece).unwrap();
+            }
+            direct.finish(file, path, &mut blocks).unwrap();
+            assert!(direct.around.is_none(), "it was written there all the same");
+            assert!(std::fs::read(path).unwrap()[1..] == content, "in pieces of {piece}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! Work done side by side, its results taken in the order in which it was given.
 //!
-//! The thread that gives the work does all reading and writing itself, so that files and the Engine see the same
-//! steps in the same order however many threads there are; while it waits for a result, it does work that nobody
-//! has begun. One thread is that one alone.
+//! The thread that gives the work does all reading and writing itself: what a run changes, it changes in the same
+//! order however many threads there are, and only reads further ahead with more. While it waits for a result, it does
+//! work that nobody has begun. One thread is that one alone.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -18,6 +18,9 @@ pub struct Workers<'a, J, R> {
     next: usize,
     most: usize,
 }
+
+/// So much more than there are threads is under way: enough for all while one of them waits for the disk.
+const AHEAD: usize = 6;
 
 struct Shared<J, R> {
     state: Mutex<State<J, R>>,
@@ -49,7 +52,7 @@ pub fn with<J: Send, R: Send, W: FnMut(J) -> R, T>(
         }
         // Also where the body panics: the scope waits for its threads.
         let _over = Over(&shared);
-        let most = if threads > 1 { 4 * threads } else { 1 };
+        let most = if threads > 1 { threads + AHEAD } else { 1 };
         body(&mut Workers { shared: &shared, work: Box::new(worker()), first: 0, next: 0, most })
     })
 }

@@ -88,9 +88,8 @@ mod tests {
 
     #[test]
     fn the_local_system_directory_comes_after_the_data_directories() {
-        let yaml =
-            b"data_file_directories: [/a, /b]\nlocal_system_data_file_directory: /c\nnative_transport_port: \
-            9142\n";
+        let yaml = b"data_file_directories: [/a, /b]\nlocal_system_data_file_directory: /c\n\
+                     native_transport_port: 9142\n";
         let config = Config::parse(yaml).unwrap();
         assert_eq!(config.directories("/s").data, ["/a", "/b", "/c"]);
         assert_eq!(config.client_port(), Some(9142));

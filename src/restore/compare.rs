@@ -41,8 +41,7 @@ pub(super) fn compare(
         if ours != others && !force {
             verdict.refusals.push(format!(
                 "`{name}` is of a node in {what} `{others}`, this one is in `{ours}`: Cassandra would refuse to \
-                 start, unless it \
-                 is told to ignore that; `force: true` goes on"
+                 start, unless it is told to ignore that; `force: true` goes on"
             ));
         }
     }
@@ -88,8 +87,7 @@ pub(super) fn rejoin(
             let (age, table) = (human_age(age), format!("{}.{}", table.keyspace, table.table));
             verdict.refusals.push(format!(
                 "`{name}` is {age} old, older than the gc_grace_seconds of `{table}` ({seconds}), and other nodes \
-                 are up: \
-                 rows that were deleted since would come back; to roll back a whole cluster go by `state: staged`, \
+                 are up: rows that were deleted since would come back; to roll back a whole cluster go by `state: staged`, \
                  `swapped`, `started` on all nodes, to take this risk set `force: true`"
             ));
         }
@@ -97,23 +95,20 @@ pub(super) fn rejoin(
         None if known.count() > 0 => {}
         None => verdict.warnings.push(format!(
             "the gc_grace_seconds of the tables in `{name}` are not known: where it is older than they are, and \
-             other nodes \
-             are up, deleted rows come back"
+             other nodes are up, deleted rows come back"
         )),
     }
     if let Some(table) = manifest.tables.iter().find(|table| table.has_counters) {
         verdict.warnings.push(format!(
             "`{}.{}` in `{name}` holds counters: this node would count on from the archive's, and increments since \
-             can be \
-             lost until it is repaired; keep its clients away until then",
+             can be lost until it is repaired; keep its clients away until then",
             table.keyspace, table.table
         ));
     }
     if found.identity.as_ref().is_some_and(|node| node.schema_version != manifest.node.schema_version) {
         verdict.warnings.push(format!(
             "the schema of `{name}` is another one than the cluster has now: tables that were dropped or altered \
-             since may \
-             come back with this node"
+             since may come back with this node"
         ));
     }
 }

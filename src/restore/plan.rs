@@ -113,16 +113,16 @@ pub fn judge(found: &Findings, archive: &Located, manifest: &Manifest, toc: &Toc
     }
     refuse(
         found.auto_remove,
-        "the container was made with `--rm`: its data would be gone once it stops; make it again without \
-         that"
+        "the container was made with `--rm`: its data would be gone once it stops; back the node up, then \
+         make it again without `--rm`"
             .to_owned(),
     );
     if let Some(orchestrator) = found.orchestrator {
         refuse(
             true,
             format!(
-                "the container belongs to {orchestrator}, which would start or replace it in the middle; let that \
-                 forget it first"
+                "the container belongs to {orchestrator}, which would start or replace it in the middle; a restore needs a \
+                 container that only you start and stop"
             ),
         );
     }

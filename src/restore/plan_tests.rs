@@ -137,9 +137,9 @@ fn every_refusal_is_told_at_once() {
         [
             "`/backup/t.tgz` lies inside the node's hints directory `/backup`, which is set aside: move it out of \
              there",
-            "the container was made with `--rm`: its data would be gone once it stops; make it again without that",
-            "the container belongs to a Swarm service, which would start or replace it in the middle; let that \
-             forget it first",
+            "the container was made with `--rm`: its data would be gone once it stops; back the node up, then make it again without `--rm`",
+            "the container belongs to a Swarm service, which would start or replace it in the middle; a restore needs a \
+             container that only you start and stop",
             "container `other` is running on the same directories; stop it first",
             "volume `nfs` is only there while a container has it mounted; mount it on this host, and that directory \
              into the container",

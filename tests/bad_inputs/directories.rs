@@ -152,7 +152,7 @@ fn an_archive_inside_the_node_is_told_with_all_other_reasons() {
         format!(
             "2 reasons not to begin: `{}` lies inside the node's hints directory `{}`, which is set aside: move it \
              out of there; the container was made with `--rm`: \
-             its data would be gone once it stops; make it again without that",
+             its data would be gone once it stops; back the node up, then make it again without `--rm`",
             inside.display(),
             hints.display()
         )

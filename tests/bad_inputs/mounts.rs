@@ -112,7 +112,7 @@ fn what_keeps_a_restore_off_does_not_keep_a_backup_off() {
         ),
         (
             FakeNode::running().auto_remove(),
-            "the container was made with `--rm`: its data would be gone once it stops; make it again without that",
+            "the container was made with `--rm`: its data would be gone once it stops; back the node up, then make it again without `--rm`",
         ),
         (
             FakeNode::running().labelled("io.kubernetes.pod.uid", "x1"),

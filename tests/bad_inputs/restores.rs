@@ -43,11 +43,11 @@ fn every_reason_is_told_at_once() {
     let (archive, data) = (node.archive("part"), data.display());
     let archive = archive.display();
     let reasons = [
-        "13 reasons not to begin: the container was made with `--rm`: its data would be gone once it stops; make it \
-         again without that"
+        "13 reasons not to begin: the container was made with `--rm`: its data would be gone once it stops; back the node up, then make it \
+         again without `--rm`"
             .to_owned(),
-        "the container belongs to a Swarm service, which would start or replace it in the middle; let that forget it \
-         first".to_owned(),
+        "the container belongs to a Swarm service, which would start or replace it in the middle; a restore needs \
+         a container that only you start and stop".to_owned(),
         "container `reader` is running on the same directories; stop it first".to_owned(),
         "volume `cass` is only there while a container has it mounted; mount it on this host, and that directory \
          into the container".to_owned(),

@@ -1,6 +1,8 @@
 //! Other people's gzip, and input for it.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod holds;
+
 use std::io::{Read, Write};
 
 use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush, Status};
