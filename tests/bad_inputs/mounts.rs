@@ -112,12 +112,13 @@ fn what_keeps_a_restore_off_does_not_keep_a_backup_off() {
         ),
         (
             FakeNode::running().auto_remove(),
-            "the container was made with `--rm`: its data would be gone once it stops; back the node up, then make it again without `--rm`",
+            "the container was made with `--rm`: its data would be gone once it stops; back the node up, then make \
+             it again without `--rm`",
         ),
         (
             FakeNode::running().labelled("io.kubernetes.pod.uid", "x1"),
-            "the container belongs to a Kubernetes pod, which would start or replace it in the middle; let that \
-             forget it first",
+            "the container belongs to a Kubernetes pod, which would start or replace it in the middle; a \
+             restore needs a container that only you start and stop",
         ),
         (
             FakeNode::running().on_volume("cass", "rexray", json!(null)),
