@@ -15,12 +15,11 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests/node"))
 import rig  # noqa: E402
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile  # noqa: E402
-from cassandra.concurrent import execute_concurrent_with_args  # noqa: E402
 from cassandra.policies import WhiteListRoundRobinPolicy  # noqa: E402
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 SIZES = [float(size) for size in os.environ.get("GIGABYTES", "0.1 1 4").split()]
-SECONDS = float(os.environ.get("SECONDS", "20"))  # of load without a backup
+SECONDS = float(os.environ.get("LOAD_SECONDS", "20"))  # of load without a backup
 ROW = 16 << 10
 
 
@@ -43,9 +42,14 @@ def fill(node, gigabytes, begin=0):
         cql.execute("CREATE TABLE IF NOT EXISTS bench.rows (id int PRIMARY KEY, body blob)")
         insert = cql.prepare("INSERT INTO bench.rows (id, body) VALUES (?, ?)")
         count = int(gigabytes * 1e9 / (ROW * 0.75))
-        bodies = ((number, random.randbytes(ROW // 2) + bytes([number % 251]) * (ROW // 4) + random.randbytes(ROW // 4))
-                  for number in range(begin, begin + count))
-        execute_concurrent_with_args(cql, insert, bodies, concurrency=64, raise_on_first_error=True)
+
+        def write(number):
+            body = random.randbytes(ROW // 2) + bytes([number % 251]) * (ROW // 4) + random.randbytes(ROW // 4)
+            cql.execute(insert, (number, body))
+
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            for _ in pool.map(write, range(begin, begin + count)):
+                pass
     rig.docker("exec", node.name, "nodetool", "flush", "bench")
     return count
 
