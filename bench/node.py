@@ -136,8 +136,10 @@ class Load:
 
         with concurrent.futures.ThreadPoolExecutor(self.threads) as pool:
             clients = [pool.submit(client, seed) for seed in range(self.threads)]
-            seconds, _ = timed(work)
-            over.set()
+            try:
+                seconds, _ = timed(work)
+            finally:
+                over.set()
             for done in clients:
                 done.result()
         times.sort()
@@ -156,7 +158,7 @@ def pigz(node):
     rig.docker("exec", node.name, "nodetool", "snapshot", "-t", "bench-pigz")
     folders = [str(path.relative_to(node.folder)) for path in (node.folder / "data/data").glob("*/*/snapshots/bench-pigz")]
     subprocess.run(f"tar cf - -C {node.folder} {' '.join(folders)} | pigz -1 -p2 > {node.folder}/pigz.tgz", shell=True, check=True)
-    rig.docker("exec", node.name, "nodetool", "clearsnapshot", "-t", "bench-pigz", "--", "bench")
+    rig.docker("exec", node.name, "nodetool", "clearsnapshot", "-t", "bench-pigz")
     subprocess.run(["rm", "-f", node.folder / "pigz.tgz"], check=True)
 
 
