@@ -258,6 +258,11 @@ impl FakeNode {
         })
     }
 
+    /// The first of those is down.
+    pub fn with_peer_down(self) -> FakeNode {
+        self.with(|container| "DN".clone_into(&mut container.nodetool.peers[0].state))
+    }
+
     /// More data directories: `data`, `data-2`, …; sstables made later are spread over them.
     pub fn data_directories(self, count: usize) -> FakeNode {
         self.with(|container| {
