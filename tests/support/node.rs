@@ -16,7 +16,7 @@ use super::container::{Container, Exec, Inside};
 use super::engine::FakeEngine;
 use super::files::{Dirs, write};
 use super::identity::{number, uuid};
-use super::nodetool::{Peer, Settings};
+use super::nodetool::Settings;
 
 /// Where nodetool lies inside the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -243,24 +243,6 @@ impl FakeNode {
             container.cassandra.cluster_name = name.to_owned();
             write_config(container, true);
         })
-    }
-
-    /// Other nodes in its cluster, all up.
-    pub fn with_peers(self, count: usize) -> FakeNode {
-        self.with(|container| {
-            container.nodetool.peers = (0..count)
-                .map(|at| Peer {
-                    address: format!("172.17.0.{}", at + 3),
-                    host_id: uuid(number()),
-                    state: "UN".to_owned(),
-                })
-                .collect();
-        })
-    }
-
-    /// The first of those is down.
-    pub fn with_peer_down(self) -> FakeNode {
-        self.with(|container| "DN".clone_into(&mut container.nodetool.peers[0].state))
     }
 
     /// More data directories: `data`, `data-2`, …; sstables made later are spread over them.
