@@ -272,9 +272,9 @@ impl<'a> Job<'a> {
     }
 
     async fn ask(&self, nodetool: Nodetool, identity: NodeIdentity) -> Result<Live> {
-        let all = nodetool.tables(&identity.cassandra_version).await?;
+        let mut tables = nodetool.tables(&identity.cassandra_version).await?;
         for keyspace in self.present.keyspaces.iter().chain(&self.present.exclude_keyspaces) {
-            if !all.contains_key(keyspace) {
+            if !tables.contains_key(keyspace) {
                 let message = format!("the node has no keyspace `{keyspace}` with tables in it");
                 return Err(
                     Error::BadOption { message, hint: "see `nodetool tablestats` for their names" }.into()
@@ -284,8 +284,8 @@ impl<'a> Job<'a> {
         let (only, without) = (&self.present.keyspaces, &self.present.exclude_keyspaces);
         let asked =
             |keyspace: &String| (only.is_empty() || only.contains(keyspace)) && !without.contains(keyspace);
-        let whole_node = all.keys().all(asked);
-        let tables = all.into_iter().filter(|(keyspace, _)| asked(keyspace)).collect();
+        let whole_node = tables.keys().all(asked);
+        tables.retain(|keyspace, _| asked(keyspace));
         Ok(Live { nodetool, identity, tables, whole_node, held: None })
     }
 }

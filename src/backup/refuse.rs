@@ -24,7 +24,11 @@ impl Job<'_> {
         keyspaces: &[String],
         whole_node: bool,
     ) -> Result<(), String> {
-        let set = |names: &[String]| -> BTreeSet<String> { names.iter().cloned().collect() };
+        let set = |names: &[String]| {
+            let mut set = BTreeSet::new();
+            set.extend(names.iter().cloned());
+            set
+        };
         let (asked, held) = (set(&self.present.keyspaces), set(keyspaces));
         let excluded = set(&self.present.exclude_keyspaces);
         let same = match (asked.is_empty(), excluded.is_empty()) {

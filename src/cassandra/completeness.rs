@@ -259,7 +259,8 @@ impl Table {
             return Ok(());
         }
         let toc = read(place.dir, &format!("{sstable}-TOC.txt"))?;
-        let listed: BTreeSet<&str> = toc.lines().map(str::trim).filter(|name| !name.is_empty()).collect();
+        let mut listed = BTreeSet::new();
+        listed.extend(toc.lines().map(str::trim).filter(|name| !name.is_empty()));
         // One that was cut short would prove anything complete.
         if !listed.contains("Data.db") {
             self.missing.push(format!("`{}` does not list `Data.db`", path_of("TOC.txt").display()));

@@ -293,12 +293,14 @@ impl Cluster {
             let count = |pair: &str| pair.split_once('=')?.1.split('/').next()?.trim().parse::<u32>().ok();
             Some((keyspace.to_owned(), counts.filter_map(count).sum()))
         });
-        Cluster {
+        let mut cluster = Cluster {
             name: value("Name"),
             partitioner: value("Partitioner"),
             schema_versions: schema_versions.collect(),
-            replicas: replicas.collect(),
-        }
+            replicas: BTreeMap::new(),
+        };
+        cluster.replicas.extend(replicas);
+        cluster
     }
 }
 
