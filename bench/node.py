@@ -14,7 +14,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests/node"))
 import rig  # noqa: E402
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile  # noqa: E402
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable  # noqa: E402
 from cassandra.policies import WhiteListRoundRobinPolicy  # noqa: E402
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
@@ -45,7 +45,12 @@ def fill(node, gigabytes, begin=0):
 
         def write(number):
             body = random.randbytes(ROW // 2) + bytes([number % 251]) * (ROW // 4) + random.randbytes(ROW // 4)
-            cql.execute(insert, (number, body))
+            for _ in range(1000):
+                try:
+                    return cql.execute(insert, (number, body))
+                except NoHostAvailable:  # The driver's one connection is full.
+                    time.sleep(0.05)
+            raise TimeoutError(f"row {number} could not be written")
 
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
             for _ in pool.map(write, range(begin, begin + count)):
@@ -136,8 +141,10 @@ class Load:
 
         with concurrent.futures.ThreadPoolExecutor(self.threads) as pool:
             clients = [pool.submit(client, seed) for seed in range(self.threads)]
-            seconds, _ = timed(work)
-            over.set()
+            try:
+                seconds, _ = timed(work)
+            finally:
+                over.set()
             for done in clients:
                 done.result()
         times.sort()
@@ -156,7 +163,7 @@ def pigz(node):
     rig.docker("exec", node.name, "nodetool", "snapshot", "-t", "bench-pigz")
     folders = [str(path.relative_to(node.folder)) for path in (node.folder / "data/data").glob("*/*/snapshots/bench-pigz")]
     subprocess.run(f"tar cf - -C {node.folder} {' '.join(folders)} | pigz -1 -p2 > {node.folder}/pigz.tgz", shell=True, check=True)
-    rig.docker("exec", node.name, "nodetool", "clearsnapshot", "-t", "bench-pigz", "--", "bench")
+    rig.docker("exec", node.name, "nodetool", "clearsnapshot", "-t", "bench-pigz")
     subprocess.run(["rm", "-f", node.folder / "pigz.tgz"], check=True)
 
 
