@@ -71,6 +71,13 @@ fn is_unchanged(node: &FakeNode) {
     assert!(look(node) == before);
 }
 
+/// As the first node of a cluster is: who is up is no part of the schema.
+#[test]
+fn others_that_came_up_later_change_nothing() {
+    let node = restored_of(FakeNode::running().with_peers(2).with_peer_down());
+    is_unchanged(&node.with_peers(2));
+}
+
 /// The others of its cluster did change, and all go back together.
 #[test]
 fn a_complete_restore_is_done_again_where_that_is_asked_for() {

@@ -86,7 +86,13 @@ impl Restore<'_> {
         }
         let left = self.swap.carry_snapshots(PREVIOUS)?;
         report.enter("repair");
-        if let Err(error) = self.repair(manifest).await {
+        let repaired = async {
+            if self.request.whole_cluster {
+                self.wait_for_ring().await?;
+            }
+            self.repair(manifest).await
+        };
+        if let Err(error) = repaired.await {
             interrupt::check()?;
             return Err(Error::RepairFailed { cause: tell(&error).message }.into());
         }

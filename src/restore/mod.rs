@@ -14,6 +14,7 @@ pub mod plan;
 mod preflight;
 mod proof;
 mod replace;
+mod ring;
 mod rollback;
 mod settings;
 mod snapshots;
