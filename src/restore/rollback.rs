@@ -70,11 +70,20 @@ impl Restore<'_> {
         }
         let (failed_at, name) = (report.stage, self.node.container.name.clone());
         let was_touched = self.journal.phase > Phase::Staged;
-        let undone = self.put_back(Phase::RolledBack, report).await;
+        // The other nodes of a cluster may be up with the restored data already: none is to meet them with its own.
+        let to = if self.request.whole_cluster { Phase::UndoSwapped } else { Phase::RolledBack };
+        let undone = self.put_back(to, report).await;
         if undone.is_err() {
             self.tell_left(report).await;
         }
         let ended = match &undone {
+            Ok(()) if was_touched && to == Phase::UndoSwapped => {
+                report.standing = format!(
+                    "The previous data is back in place, and container `{name}` is stopped, for other nodes may be up \
+                     with the restored data; roll all of them back (`state: swapped_back`, then `rolled_back`)"
+                );
+                Ok(())
+            }
             Ok(()) if was_touched => self.settle(report).await,
             Ok(()) => Ok(()),
             Err(_) if self.journal.phase == Phase::UndoSwapped => {
