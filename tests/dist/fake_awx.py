@@ -27,6 +27,8 @@ def add(collection, fields):
     number = next(ids)
     url = f"/api/v2/{collection}/{number}/"
     known = {"id": number, "url": url, "type": collection, "summary_fields": {}, "related": {}}
+    if collection == "projects":
+        known["scm_revision"] = ""
     if collection == "job_templates":
         known["related"]["survey_spec"] = url + "survey_spec/"
     objects[collection][str(number)] = known | fields
