@@ -103,6 +103,7 @@ async fn restore_of(request: &InfoRequest, container: &str, report: &mut Report)
         "state": journal.phase.word(),
         "finished": journal.phase.is_finished(),
         "run_id": journal.run_id,
+        "tag": journal.backup.tag,
         "archive": journal.archive.path,
         "begun": humantime::format_rfc3339_seconds(journal.begun).to_string(),
         "previous_kept": journal.phase.has_previous() && !journal.previous_removed,

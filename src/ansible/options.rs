@@ -53,7 +53,7 @@ const PASSWORD: &[&str] = &["jmx_password", "jmx_password_file"];
 const PASSWORD_NEEDS_USER: &[(&str, &[&str])] =
     &[("jmx_password", &["jmx_username"]), ("jmx_password_file", &["jmx_username"])];
 
-/// All states of a restore but `rolled_back`, which needs no archive.
+/// All states of a restore but those of the way back, which needs no archive.
 const NEEDS_ARCHIVE: &[RequiredIf] =
     &[needs_archive("staged"), needs_archive("swapped"), needs_archive("started"), needs_archive("restored")];
 
@@ -106,12 +106,14 @@ const RESTORE: &[Fact] = &[
     fact("src", Path),
     fact("tag", Str),
     BACKUP_DIR,
-    choice("state", "restored", &["staged", "swapped", "started", "restored", "rolled_back"]),
+    choice("state", "restored", &["staged", "swapped", "started", "restored", "swapped_back", "rolled_back"]),
     choice("repair", "auto", &["auto", "full", "none"]),
     choice("start", "auto", &["auto", "as_found"]),
     choice("staging", "beside", &["beside", "in_place"]),
     flag("give_up_previous", false),
     flag("keep_previous", true),
+    flag("whole_cluster", false),
+    flag("again", false),
     flag("force", false),
 ];
 

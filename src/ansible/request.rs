@@ -104,7 +104,7 @@ pub struct RestoreRequest {
     pub mode: RunMode,
     pub access: NodeAccess,
     pub container: String,
-    /// `None` only for `rolled_back`, which needs no archive.
+    /// `None` only for the way back, which needs no archive.
     pub source: Option<Source>,
     pub state: RestoreState,
     pub repair: Repair,
@@ -113,6 +113,10 @@ pub struct RestoreRequest {
     /// For a disk that cannot hold both: what is live is removed before the archive is unpacked.
     pub in_place: bool,
     pub effort: Effort,
+    /// Every node of the cluster is restored together, from one set of archives.
+    pub whole_cluster: bool,
+    /// A complete restore of this archive is done again, also where nothing has changed since.
+    pub again: bool,
     pub force: bool,
 }
 
@@ -137,6 +141,7 @@ pub enum RestoreState {
     Swapped,
     Started,
     Restored,
+    SwappedBack,
     RolledBack,
 }
 
@@ -147,8 +152,14 @@ impl RestoreState {
             RestoreState::Swapped => "swapped",
             RestoreState::Started => "started",
             RestoreState::Restored => "restored",
+            RestoreState::SwappedBack => "swapped_back",
             RestoreState::RolledBack => "rolled_back",
         }
+    }
+
+    /// The other way: it needs no archive, and asks the node nothing.
+    pub fn is_back(self) -> bool {
+        matches!(self, RestoreState::SwappedBack | RestoreState::RolledBack)
     }
 }
 
@@ -288,6 +299,7 @@ impl RestoreRequest {
             ("swapped", RestoreState::Swapped),
             ("started", RestoreState::Started),
             ("restored", RestoreState::Restored),
+            ("swapped_back", RestoreState::SwappedBack),
             ("rolled_back", RestoreState::RolledBack),
         ];
         const REPAIRS: &[(&str, Repair)] =
@@ -296,7 +308,7 @@ impl RestoreRequest {
         Ok(RestoreRequest {
             mode: args.mode,
             container: needed("container", values::container(args)?)?,
-            access: NodeAccess::parse(args, state != RestoreState::RolledBack)?,
+            access: NodeAccess::parse(args, !state.is_back())?,
             source: Source::parse(args)?,
             state,
             repair: word(args, "repair", REPAIRS)?,
@@ -304,6 +316,8 @@ impl RestoreRequest {
             keep_previous: args.is_on("keep_previous"),
             in_place: is_in_place(args)?,
             effort: values::effort(args)?,
+            whole_cluster: args.is_on("whole_cluster"),
+            again: args.is_on("again"),
             force: args.is_on("force"),
         })
     }

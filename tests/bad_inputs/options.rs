@@ -141,7 +141,7 @@ fn nonsense_in_a_modules_own_option_is_told() {
             RESTORE,
             "state",
             json!("sideways"),
-            choice("state", "staged, swapped, started, restored, rolled_back"),
+            choice("state", "staged, swapped, started, restored, swapped_back, rolled_back"),
         ),
         (RESTORE, "repair", json!("sideways"), choice("repair", "auto, full, none")),
         (RESTORE, "start", json!("sideways"), choice("start", "auto, as_found")),
