@@ -15,6 +15,7 @@ assert templates.keys() == {f"Cassandra {verb}" for verb in ("backup", "restore"
 for template in templates.values():
     assert (project / template["playbook"]).is_file(), template["playbook"]
     assert template["project"] == release["id"], template
+    assert template["execution_environment"] == release["default_environment"], template
     assert template["job_slice_count"] == 1 and not template["allow_simultaneous"], template
     survey = project / f"awx/survey_{template['name'].split()[1]}.json"
     assert template["survey_enabled"] == survey.is_file(), template["name"]

@@ -16,9 +16,8 @@ TYPES = {"text": str, "textarea": str, "integer": int, "float": float, "multiple
 
 folder = pathlib.Path(sys.argv[1])
 # By collection and id. What an administrator has made before is there, and so is all that belongs to an object.
-objects = {
-    name: {} for name in ("organizations", "inventories", "credentials", "projects", "job_templates", "schedules")
-}
+NAMES = "organizations inventories credentials execution_environments projects job_templates schedules"
+objects = {name: {} for name in NAMES.split()}
 related = {}
 ids = itertools.count(1)
 
@@ -124,6 +123,7 @@ class Api(http.server.BaseHTTPRequestHandler):
 add("organizations", {"name": "Default"})
 add("inventories", {"name": "production"})
 add("credentials", {"name": "operator"})
+add("execution_environments", {"name": "cassandra-backup-ee"})
 server = http.server.HTTPServer(("127.0.0.1", 0), Api)
 (folder / "url.partial").write_text(f"http://127.0.0.1:{server.server_port}")
 (folder / "url.partial").rename(folder / "url")
