@@ -61,7 +61,7 @@ test-killed: rust ## kill restores and roll-backs twice over, in the ways that t
 # The engine beside other tools, on files like a node's: PARTS="pack unpack" ROUNDS=9 SCALE=0.5 for less or more of it.
 bench: rust python ## measure packing, verifying and unpacking beside tar, pigz, igzip and Python (half an hour)
 	@scripts/setup-bench
-	@$(run) cargo build --release --locked --example pack
+	@scripts/build --example pack
 	@$(run) .cache/bench-venv/bin/python bench/engine.py $(CURDIR)/$(dir $(program))examples/pack
 
 # PARTS="downtime load costs", GIGABYTES="0.1 1 4", ROUNDS=3.
@@ -91,7 +91,7 @@ image: docker
 $(installed): $(program)
 	@install -m 755 $< $@
 $(program): rust
-	@$(run) cargo build --release --locked
+	@scripts/build
 
 # As the tests are built: it is there already where those have run.
 $(fake_node): rust

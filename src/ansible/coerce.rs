@@ -168,9 +168,11 @@ fn list(value: &Value) -> Result<Value, String> {
 fn dict(value: &Value) -> Result<Value, String> {
     match value {
         Value::Object(_) => Ok(value.clone()),
-        Value::String(text) if text.starts_with('{') => serde_json::from_str::<Map<String, Value>>(text)
-            .map(Value::Object)
-            .map_err(|_| "unable to evaluate string as dictionary".to_string()),
+        Value::String(text) if text.starts_with('{') => {
+            serde_json::from_slice::<Map<String, Value>>(text.as_bytes())
+                .map(Value::Object)
+                .map_err(|_| "unable to evaluate string as dictionary".to_string())
+        }
         Value::String(text) if text.contains('=') => {
             let pair = |field: &String| {
                 field.split_once('=').map(|(key, value)| (key.to_string(), Value::String(value.to_string())))

@@ -37,6 +37,18 @@ impl Module {
                 mutually_exclusive: &[&["keyspaces", "exclude_keyspaces"], PASSWORD],
                 required_if: &[
                     RequiredIf { option: "state", value: "present", needed: &["container"], any: false },
+                    RequiredIf {
+                        option: "state",
+                        value: "snapshot",
+                        needed: &["container", "tag"],
+                        any: false,
+                    },
+                    RequiredIf {
+                        option: "state",
+                        value: "released",
+                        needed: &["container", "tag"],
+                        any: false,
+                    },
                     RequiredIf { option: "state", value: "absent", needed: &["tag"], any: false },
                 ],
                 ..spec
@@ -88,7 +100,7 @@ const BACKUP_DIR: Fact = path("backup_dir", "/opt/cassandra/backup");
 const BACKUP: &[Fact] = &[
     Fact { aliases: &["name"], ..fact("tag", Str) },
     BACKUP_DIR,
-    choice("state", "present", &["present", "absent"]),
+    choice("state", "present", &["present", "snapshot", "released", "absent"]),
     strings("keyspaces"),
     strings("exclude_keyspaces"),
     choice("compression", "fast", &["none", "fast", "best"]),
@@ -97,6 +109,8 @@ const BACKUP: &[Fact] = &[
     flag("verify", true),
     choice("when_stopped", "start", &["start", "fail"]),
     flag("force", false),
+    fact("keep_last", Int),
+    fact("keep_days", Int),
     fact("owner", Str),
     fact("group", Str),
     Fact { preset: Preset::Str("0600"), ..fact("mode", Raw) },

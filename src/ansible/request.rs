@@ -57,6 +57,10 @@ pub struct BackupRequest {
 #[derive(Debug)]
 pub enum BackupGoal {
     Present(Present),
+    /// The snapshot that an archive is made of is held, and nothing more.
+    Snapshot(Present),
+    /// No snapshot of this tag is held any more.
+    Released(Present),
     Absent,
 }
 
@@ -76,6 +80,8 @@ pub struct Present {
     pub when_stopped: WhenStopped,
     pub force: bool,
     pub file: FileAttributes,
+    pub keep_last: Option<u64>,
+    pub keep_days: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,13 +260,20 @@ impl NodeAccess {
 impl BackupRequest {
     fn parse(args: &Args) -> Result<BackupRequest, Error> {
         let container = values::container(args)?;
-        let goal = match word(args, "state", &[("present", true), ("absent", false)])? {
-            true => BackupGoal::Present(Present::parse(args, needed("container", container)?)?),
-            false => BackupGoal::Absent,
+        type OfNode = fn(Present) -> BackupGoal;
+        const GOALS: &[(&str, Option<OfNode>)] = &[
+            ("present", Some(BackupGoal::Present)),
+            ("snapshot", Some(BackupGoal::Snapshot)),
+            ("released", Some(BackupGoal::Released)),
+            ("absent", None),
+        ];
+        let goal = match word(args, "state", GOALS)? {
+            Some(of_node) => of_node(Present::parse(args, needed("container", container)?)?),
+            None => BackupGoal::Absent,
         };
         Ok(BackupRequest {
             mode: args.mode,
-            access: NodeAccess::parse(args, matches!(goal, BackupGoal::Present(_)))?,
+            access: NodeAccess::parse(args, !matches!(goal, BackupGoal::Absent))?,
             goal,
             backup_dir: values::needed_host_path(args, "backup_dir")?,
             tag: values::own_tag(args)?.unwrap_or_else(values::tag_of_now),
@@ -288,6 +301,8 @@ impl Present {
                 group: args.text("group").map(str::to_string),
                 mode: values::file_mode(args)?,
             },
+            keep_last: values::at_least_one(args, "keep_last")?,
+            keep_days: values::at_least_one(args, "keep_days")?,
         })
     }
 }

@@ -199,7 +199,7 @@ impl Table {
         if dir.stat("manifest.json")?.is_none() {
             return Ok(None);
         }
-        match serde_json::from_str::<CassandraManifest>(&read(dir, "manifest.json")?) {
+        match serde_json::from_slice::<CassandraManifest>(read(dir, "manifest.json")?.as_bytes()) {
             Ok(manifest) => Ok(Some(manifest.files)),
             Err(error) => {
                 let path = dir.path_of("manifest.json");

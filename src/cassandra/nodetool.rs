@@ -16,7 +16,7 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 const LONG_ANSWER_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// nodetool of one container, found and ready to be called.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Nodetool {
     container: Container,
     path: String,
