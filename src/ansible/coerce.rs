@@ -114,11 +114,12 @@ fn bytes(value: &Value) -> Result<Value, String> {
 /// Digits with at most one point among them. Not by the library: to read every float right takes it 20 KB of tables.
 fn amount(text: &str) -> Option<f64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = whole.chars().chain(fraction.chars()).map(|digit| digit.to_digit(10));
+    let mut digits = whole.chars().chain(fraction.chars());
+    // As it is converted it is rounded, once; a number that does not fit is larger than any disk.
     let number =
-        digits.map(|digit| digit.map(f64::from)).try_fold(0.0, |sum, digit| Some(sum * 10.0 + digit?))?;
+        digits.try_fold(0_u128, |sum, digit| sum.checked_mul(10)?.checked_add(digit.to_digit(10)?.into()))?;
     let is_ended = text.ends_with(|last: char| last.is_ascii_digit());
-    is_ended.then(|| number / 10_f64.powi(fraction.len() as i32))
+    is_ended.then(|| number as f64 / 10_f64.powi(fraction.len() as i32))
 }
 
 fn unit_of(unit: &str) -> Option<f64> {
