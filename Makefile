@@ -7,7 +7,7 @@ fake_node := $(subst /release/,/debug/examples/,$(dir $(program)))fake_node
 run       := scripts/with-env
 export CARGO_TARGET_DIR := target
 
-.PHONY: help build demo test test-rust lint check-program molecule scenario-default scenario-protocol matrix dist \
+.PHONY: help build demo test test-rust lint check-program molecule scenario-default scenario-protocol scenario-cluster matrix dist \
 	test-dist test-node test-killed bench bench-node fuzz clean rust python readers docker image
 .DEFAULT_GOAL := help
 
@@ -40,10 +40,11 @@ check-program: build ## see that the executable is static and has at most 3 MB: 
 	@! readelf --program-headers $(program) | grep -q INTERP || { echo "$(program) is not static"; false; }
 	@size=$$(stat --format %s $(program)); echo "$(program): static, $$size bytes"; test $$size -le 3000000
 
-# Both at once, for they wait most of the time; what each says comes at its end.
-molecule: build python image $(fake_node) ## run the Molecule scenarios: a real Cassandra, and all ways of Ansible to a module
+# Two at once, for they wait most of the time; what each says comes at its end. A cluster has the machine for itself.
+molecule: build python image $(fake_node) ## run the Molecule scenarios: a real Cassandra, all ways of Ansible to a module, a real cluster
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target scenario-default scenario-protocol
-scenario-default scenario-protocol:
+	@$(MAKE) --no-print-directory scenario-cluster
+scenario-default scenario-protocol scenario-cluster:
 	@$(run) molecule test -s $(@:scenario-%=%)
 
 # Twelve minutes, of which Cassandra's starts are most. SEED=7 SAMPLE=8 kills at other points, and at more of them.
@@ -61,7 +62,7 @@ test-killed: rust ## kill restores and roll-backs twice over, in the ways that t
 # The engine beside other tools, on files like a node's: PARTS="pack unpack" ROUNDS=9 SCALE=0.5 for less or more of it.
 bench: rust python ## measure packing, verifying and unpacking beside tar, pigz, igzip and Python (half an hour)
 	@scripts/setup-bench
-	@$(run) cargo build --release --locked --example pack
+	@scripts/build --example pack
 	@$(run) .cache/bench-venv/bin/python bench/engine.py $(CURDIR)/$(dir $(program))examples/pack
 
 # PARTS="downtime load costs", GIGABYTES="0.1 1 4", ROUNDS=3.
@@ -91,7 +92,7 @@ image: docker
 $(installed): $(program)
 	@install -m 755 $< $@
 $(program): rust
-	@$(run) cargo build --release --locked
+	@scripts/build
 
 # As the tests are built: it is there already where those have run.
 $(fake_node): rust

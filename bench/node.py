@@ -14,7 +14,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests/node"))
 import rig  # noqa: E402
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile  # noqa: E402
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable  # noqa: E402
 from cassandra.policies import WhiteListRoundRobinPolicy  # noqa: E402
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
@@ -45,7 +45,12 @@ def fill(node, gigabytes, begin=0):
 
         def write(number):
             body = random.randbytes(ROW // 2) + bytes([number % 251]) * (ROW // 4) + random.randbytes(ROW // 4)
-            cql.execute(insert, (number, body))
+            for _ in range(1000):
+                try:
+                    return cql.execute(insert, (number, body))
+                except NoHostAvailable:  # The driver's one connection is full.
+                    time.sleep(0.05)
+            raise TimeoutError(f"row {number} could not be written")
 
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
             for _ in pool.map(write, range(begin, begin + count)):

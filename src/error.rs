@@ -32,6 +32,8 @@ pub enum Error {
     ContainerRestarting { container: String, end: End },
     #[error("container `{container}` is stopped")]
     ContainerStopped { container: String },
+    #[error("container `{container}` is stopped: the snapshots of a set are taken of nodes that are up")]
+    NothingToHold { container: String },
     #[error("container `{container}` did not stop within {seconds} s")]
     StopTimedOut { container: String, seconds: u64 },
     #[error("container `{container}` {end} while {during}{log}")]
@@ -133,7 +135,7 @@ impl Error {
             ContainerAbsent { .. } => "container_absent",
             ContainerPaused { .. } => "container_paused",
             ContainerRestarting { .. } => "container_restarting",
-            ContainerStopped { .. } => "container_stopped",
+            ContainerStopped { .. } | NothingToHold { .. } => "container_stopped",
             StopTimedOut { .. } => "stop_timed_out",
             ContainerDied { .. } => "container_died",
             NotCassandra { .. } => "not_cassandra",
@@ -189,6 +191,7 @@ impl Error {
             }
             ContainerRestarting { .. } => "see `docker logs`; a backup needs a node that runs",
             ContainerStopped { .. } => "start it, or set `when_stopped: start`",
+            NothingToHold { .. } => "start it, and see that it is up and normal before it takes part",
             StopTimedOut { .. } => "raise `stop_timeout`, or see `docker logs`",
             ContainerDied { .. } => "see `docker logs` for why Cassandra ended",
             NotCassandra { .. } => {

@@ -1,6 +1,5 @@
 //! What is there: the archives of a directory, and where a restore of the node stands. Changes nothing.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
@@ -55,7 +54,7 @@ fn keep_newest(backups: &mut Vec<Value>) {
     let date = |backup: &Value| backup["created"].as_str().unwrap_or("unknown").to_owned();
     let mut dates: Vec<(String, usize)> = backups.iter().map(date).zip(0..).collect();
     dates.sort_unstable();
-    let kept: BTreeSet<usize> = dates.into_iter().rev().take(MOST).map(|(_, index)| index).collect();
+    let kept: Vec<usize> = dates.into_iter().rev().take(MOST).map(|(_, index)| index).collect();
     let mut index = 0..;
     backups.retain(|_| index.next().is_some_and(|index| kept.contains(&index)));
 }
@@ -103,6 +102,7 @@ async fn restore_of(request: &InfoRequest, container: &str, report: &mut Report)
         "state": journal.phase.word(),
         "finished": journal.phase.is_finished(),
         "run_id": journal.run_id,
+        "tag": journal.backup.tag,
         "archive": journal.archive.path,
         "begun": humantime::format_rfc3339_seconds(journal.begun).to_string(),
         "previous_kept": journal.phase.has_previous() && !journal.previous_removed,

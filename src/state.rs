@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::archive::manifest::NodeIdentity;
 use crate::archive::toc::rfc3339;
 use crate::cassandra::node::Node;
+use crate::cassandra::nodetool::Tables;
 use crate::dir::Dir;
 use crate::durable::{self, Lock};
 use crate::error::Error;
@@ -37,6 +38,21 @@ pub struct NodeState {
 pub struct SnapshotMark {
     pub tag: String,
     pub backup_dir: PathBuf,
+    /// It is complete, and held until an archive is made of it. Else whoever finds the mark may clear it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+}
+
+/// The node as it was when a snapshot that is held was taken.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Held {
+    #[serde(with = "rfc3339")]
+    pub taken: SystemTime,
+    pub identity: NodeIdentity,
+    pub tables: Tables,
+    pub whole_node: bool,
+    /// After it was taken: the schema did not change meanwhile where it is the identity's.
+    pub schema_version: String,
 }
 
 /// Says that a stopped container is started for a backup, and is to be stopped again.
@@ -85,6 +101,13 @@ impl NodeState {
             return Ok(None);
         }
         Ok(Some(NodeState { dir: Dir::open(&path)?, progress: Progress::default() }))
+    }
+
+    /// The folders of all nodes, to look at.
+    pub fn all(state_dir: &Path) -> Result<Vec<NodeState>> {
+        let Ok(dir) = Dir::open(state_dir) else { return Ok(Vec::new()) };
+        let folders = dir.dir_names()?.into_iter();
+        folders.map(|name| Ok(NodeState { dir: dir.dir(&name)?, progress: Progress::default() })).collect()
     }
 
     /// Takes the node for this run alone, and says which module is at work on which tag.

@@ -48,6 +48,12 @@ fn at(state: &str) -> FakeNode {
     node
 }
 
+fn swapped_back() -> FakeNode {
+    let node = at("restored");
+    node.run_module(RESTORE, json!({"tag": null, "state": "swapped_back"}));
+    node
+}
+
 fn rolled_back() -> FakeNode {
     let node = at("restored");
     node.run_module(RESTORE, json!({"tag": null, "state": "rolled_back"}));
@@ -195,13 +201,14 @@ fn a_backup_that_goes() {
 
 #[test]
 fn a_restore_to_every_state_from_every_phase() {
-    let starts: [(&str, Start); 8] = [
+    let starts: [(&str, Start); 9] = [
         ("running", backed_up),
         ("stopped", stopped),
         ("staged", || at("staged")),
         ("swapped", || at("swapped")),
         ("started", || at("started")),
         ("restored", || at("restored")),
+        ("swapped_back", swapped_back),
         ("rolled_back", rolled_back),
         ("crash-looping", || backed_up().restarting()),
     ];
@@ -231,6 +238,12 @@ fn a_roll_back_from_every_phase() {
         assert!(result["diff"]["before"]["data"].as_str().unwrap().starts_with(data), "{result:#}");
     }
     assert_eq!(back(rolled_back)["changed"], false);
+    let stopped = json!({"tag": null, "state": "swapped_back"});
+    for state in ["staged", "swapped", "started", "restored"] {
+        assert_eq!(foretold(RESTORE, || at(state), stopped.clone())["changed"], true, "{state}");
+    }
+    assert_eq!(foretold(RESTORE, swapped_back, stopped)["changed"], false);
+    assert_eq!(back(swapped_back)["changed"], true);
     assert_eq!(error(&back(backed_up)), "no_previous_data");
 }
 

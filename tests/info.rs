@@ -175,6 +175,7 @@ fn a_restore_is_told_with_its_state_and_archive() {
     let restore = &result["restore"];
     assert_eq!((restore["state"].as_str(), restore["finished"].as_bool()), (Some("swapped"), Some(false)));
     assert_eq!(restore["archive"], json!(node.archive("nightly")));
+    assert_eq!(restore["tag"], "nightly");
     assert_eq!(listed(&result), ["nightly"]);
 }
 

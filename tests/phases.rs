@@ -113,6 +113,15 @@ fn a_roll_back_takes_the_road_that_is_drawn() {
 }
 
 #[test]
+fn a_restore_is_swapped_back_on_the_road_that_is_drawn() {
+    let node = changed_since(FakeNode::running()).with_operator_snapshot("mine");
+    restore(&node, json!({}));
+    assert_eq!(road(&node, json!({"state": "swapped_back"})), drawn("A complete restore swapped back"));
+    let rest = ["restart policy `unless-stopped`", "start", "journal: rolled_back"];
+    assert_eq!(road(&node, json!({"state": "rolled_back"})), rest);
+}
+
+#[test]
 fn a_restore_in_place_takes_the_road_that_is_drawn() {
     let node = changed_since(FakeNode::running());
     let args = json!({"tag": "nightly", "staging": "in_place", "give_up_previous": true});

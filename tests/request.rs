@@ -32,7 +32,7 @@ fn backup(args: Value) -> BackupRequest {
 fn present(args: Value) -> Present {
     match backup(args).goal {
         BackupGoal::Present(present) => present,
-        BackupGoal::Absent => panic!("absent"),
+        goal => panic!("{goal:?}"),
     }
 }
 

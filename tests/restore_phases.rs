@@ -236,6 +236,22 @@ fn a_single_node_is_not_repaired_and_one_of_a_cluster_where_it_has_replicas() {
 }
 
 #[test]
+fn a_whole_cluster_is_repaired_once_all_of_it_is_up_with_one_schema() {
+    let node = dropped_since(FakeNode::running().with_peers(2)).with_peer_down();
+    let failed = run(&node, json!({"whole_cluster": true, "wait_timeout": 1}));
+    let msg = failed["msg"].as_str().unwrap();
+    assert!(
+        msg.starts_with("the archive is restored, but repair failed: 2 of 3 nodes are up and normal, 1 s"),
+        "{msg}"
+    );
+    assert_eq!((&failed["error"], &failed["stage"]), (&json!("repair_failed"), &json!("repair")));
+    assert!(repairs(&node).is_empty());
+
+    let finished = restore(&node.with_peers(2), json!({"whole_cluster": true}));
+    assert_eq!((&finished["changed"], &finished["restore"]["state"]), (&json!(true), &json!("restored")));
+}
+
+#[test]
 fn a_repair_that_fails_leaves_the_restored_data_and_the_next_run_goes_on_with_it() {
     let node = dropped_since(FakeNode::running().with_peers(2)).failing_on(
         "nodetool repair",

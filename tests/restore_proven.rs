@@ -71,6 +71,31 @@ fn is_unchanged(node: &FakeNode) {
     assert!(look(node) == before);
 }
 
+/// As the first node of a cluster is: who is up is no part of the schema.
+#[test]
+fn others_that_came_up_later_change_nothing() {
+    let node = restored_of(FakeNode::running().with_peers(2).with_peer_down());
+    is_unchanged(&node.with_peers(2));
+}
+
+/// The others of its cluster did change, and all go back together.
+#[test]
+fn a_complete_restore_is_done_again_where_that_is_asked_for() {
+    let node = restored();
+    let why = json!("`again: true` asks for it");
+    let foretold = restore(&node, check_mode(json!({"again": true})));
+    assert_eq!((&foretold["changed"], &foretold["restore"]["because"]), (&json!(true), &why));
+    let starts = node.starts().len();
+    let staged = restore(&node, json!({"again": true, "state": "staged"}));
+    assert_eq!((&staged["restore"]["state"], &staged["restore"]["because"]), (&json!("staged"), &why));
+    // Unfinished, it is gone on with.
+    let again = restore(&node, json!({"again": true}));
+    assert_eq!((&again["changed"], again["restore"].get("because")), (&json!(true), None), "{again:#}");
+    assert_eq!(again["restore"]["run_id"], staged["restore"]["run_id"]);
+    assert_eq!(node.starts().len(), starts + 1);
+    is_unchanged(&node);
+}
+
 const OTHER_SSTABLES: &str = "the sstables are not those that the restore before left";
 
 #[test]

@@ -105,6 +105,26 @@ fn a_node_that_made_itself_another_identity_has_its_own_again() {
 }
 
 #[test]
+fn a_node_of_a_cluster_that_is_restored_as_a_whole_stays_down_until_all_are_back() {
+    let node = changed_since(FakeNode::running())
+        .before("start", once(|dirs| fs::remove_dir_all(dirs.table("system", "local")).unwrap()));
+    let (own, tables) = (node.host_id(), node.tables());
+    let failed = restore(&node, json!({"whole_cluster": true, "state": "started"}));
+    assert_eq!((&failed["error"], &failed["rolled_back"]), (&json!("not_the_archives_node"), &json!(true)));
+    let msg = failed["msg"].as_str().unwrap();
+    assert!(msg.contains("The previous data is back in place, and container `node` is stopped"), "{msg}");
+    assert_eq!((node.run_state(), node.restart_policy_name().as_str()), (RunState::Exited, "no"));
+
+    let back = roll_back(&node);
+    assert_eq!((&back["failed"], &back["changed"]), (&Value::Null, &json!(true)), "{back:#}");
+    assert_eq!((node.host_id(), node.tables()), (own, tables));
+    assert_eq!(
+        (node.run_state(), node.restart_policy_name().as_str()),
+        (RunState::Running, "unless-stopped")
+    );
+}
+
+#[test]
 fn a_node_that_lists_other_tables_has_its_previous_data_again() {
     let node = changed_since(FakeNode::running()).before(
         "start",

@@ -133,7 +133,8 @@ impl Args {
     fn take_unknown(&mut self) -> BTreeSet<String> {
         let answers_to = |fact: &Fact, name: &str| fact.name == name || fact.aliases.contains(&name);
         let is_known = |name: &&String| self.spec.facts.iter().any(|fact| answers_to(fact, name));
-        let unknown: BTreeSet<String> = self.options.keys().filter(|name| !is_known(name)).cloned().collect();
+        let mut unknown = BTreeSet::new();
+        unknown.extend(self.options.keys().filter(|name| !is_known(name)).cloned());
         self.options.retain(|name, _| !unknown.contains(name));
         unknown
     }

@@ -1,6 +1,6 @@
 //! Values of a type, as Python's AnsibleModule takes them, in its words: users grep for these.
 
-use serde_json::{Map, Number, Value, json};
+use serde_json::{Map, Value, json};
 
 use super::path;
 use super::python::{repr, text, type_name};
@@ -25,7 +25,6 @@ pub fn to_type(kind: Kind, value: &Value, env: &dyn Fn(&str) -> Option<String>) 
     let typed = match kind {
         Kind::Str => Ok(Value::String(text(value))),
         Kind::Int => integer(value),
-        Kind::Float => float(value),
         Kind::Bool => boolean(value).map(Value::Bool),
         Kind::Bytes => bytes(value),
         Kind::Path => Ok(Value::String(path::expand(value, env))),
@@ -99,27 +98,6 @@ fn decimal(text: &str) -> Option<i64> {
     significant.checked_mul(10_i64.checked_pow(power)?)
 }
 
-fn float(value: &Value) -> Result<Value, String> {
-    let float = match value {
-        Value::Bool(flag) => Some(f64::from(u8::from(*flag))),
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => python_float(text.trim()),
-        _ => None,
-    };
-    // `inf` and `nan` are floats for Python, but JSON has no number for them.
-    float.and_then(Number::from_f64).map(Value::Number).ok_or_else(|| inconvertible(value, "float"))
-}
-
-/// An underscore may stand between two digits.
-fn python_float(text: &str) -> Option<f64> {
-    let is_digit = |part: Option<char>| part.is_some_and(|c| c.is_ascii_digit());
-    let parts: Vec<&str> = text.split('_').collect();
-    let mut neighbours = parts.windows(2);
-    let between_digits =
-        neighbours.all(|pair| is_digit(pair[0].chars().last()) && is_digit(pair[1].chars().next()));
-    if between_digits { parts.concat().parse().ok() } else { None }
-}
-
 /// `50MB`, `1.5 G`, `512 kilobyte`: powers of 1024, in AnsibleModule's spelling.
 fn bytes(value: &Value) -> Result<Value, String> {
     let told = || inconvertible(value, "Byte value");
@@ -127,11 +105,21 @@ fn bytes(value: &Value) -> Result<Value, String> {
     let given = given.trim_end();
     let unit_at = given.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(given.len());
     let (number, unit) = given.split_at(unit_at);
-    let is_number = number.ends_with(|c: char| c.is_ascii_digit()) && number.matches('.').count() <= 1;
-    let number: f64 = if is_number { number.parse().map_err(|_| told())? } else { return Err(told()) };
+    let number = amount(number).ok_or_else(told)?;
     let limit = if unit.is_empty() { 1.0 } else { unit_of(unit.trim_start()).ok_or_else(told)? };
     let bytes = (number * limit).round_ties_even();
     if bytes < u64::MAX as f64 { Ok(json!(bytes as u64)) } else { Err(told()) }
+}
+
+/// Digits with at most one point among them. Not by the library: to read every float right takes it 20 KB of tables.
+fn amount(text: &str) -> Option<f64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let mut digits = whole.chars().chain(fraction.chars());
+    // As it is converted it is rounded, once; a number that does not fit is larger than any disk.
+    let number =
+        digits.try_fold(0_u128, |sum, digit| sum.checked_mul(10)?.checked_add(digit.to_digit(10)?.into()))?;
+    let is_ended = text.ends_with(|last: char| last.is_ascii_digit());
+    is_ended.then(|| number as f64 / 10_f64.powi(fraction.len() as i32))
 }
 
 fn unit_of(unit: &str) -> Option<f64> {
@@ -168,9 +156,11 @@ fn list(value: &Value) -> Result<Value, String> {
 fn dict(value: &Value) -> Result<Value, String> {
     match value {
         Value::Object(_) => Ok(value.clone()),
-        Value::String(text) if text.starts_with('{') => serde_json::from_str::<Map<String, Value>>(text)
-            .map(Value::Object)
-            .map_err(|_| "unable to evaluate string as dictionary".to_string()),
+        Value::String(text) if text.starts_with('{') => {
+            serde_json::from_slice::<Map<String, Value>>(text.as_bytes())
+                .map(Value::Object)
+                .map_err(|_| "unable to evaluate string as dictionary".to_string())
+        }
         Value::String(text) if text.contains('=') => {
             let pair = |field: &String| {
                 field.split_once('=').map(|(key, value)| (key.to_string(), Value::String(value.to_string())))

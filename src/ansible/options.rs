@@ -37,6 +37,18 @@ impl Module {
                 mutually_exclusive: &[&["keyspaces", "exclude_keyspaces"], PASSWORD],
                 required_if: &[
                     RequiredIf { option: "state", value: "present", needed: &["container"], any: false },
+                    RequiredIf {
+                        option: "state",
+                        value: "snapshot",
+                        needed: &["container", "tag"],
+                        any: false,
+                    },
+                    RequiredIf {
+                        option: "state",
+                        value: "released",
+                        needed: &["container", "tag"],
+                        any: false,
+                    },
                     RequiredIf { option: "state", value: "absent", needed: &["tag"], any: false },
                 ],
                 ..spec
@@ -53,7 +65,7 @@ const PASSWORD: &[&str] = &["jmx_password", "jmx_password_file"];
 const PASSWORD_NEEDS_USER: &[(&str, &[&str])] =
     &[("jmx_password", &["jmx_username"]), ("jmx_password_file", &["jmx_username"])];
 
-/// All states of a restore but `rolled_back`, which needs no archive.
+/// All states of a restore but those of the way back, which needs no archive.
 const NEEDS_ARCHIVE: &[RequiredIf] =
     &[needs_archive("staged"), needs_archive("swapped"), needs_archive("started"), needs_archive("restored")];
 
@@ -88,7 +100,7 @@ const BACKUP_DIR: Fact = path("backup_dir", "/opt/cassandra/backup");
 const BACKUP: &[Fact] = &[
     Fact { aliases: &["name"], ..fact("tag", Str) },
     BACKUP_DIR,
-    choice("state", "present", &["present", "absent"]),
+    choice("state", "present", &["present", "snapshot", "released", "absent"]),
     strings("keyspaces"),
     strings("exclude_keyspaces"),
     choice("compression", "fast", &["none", "fast", "best"]),
@@ -97,6 +109,8 @@ const BACKUP: &[Fact] = &[
     flag("verify", true),
     choice("when_stopped", "start", &["start", "fail"]),
     flag("force", false),
+    fact("keep_last", Int),
+    fact("keep_days", Int),
     fact("owner", Str),
     fact("group", Str),
     Fact { preset: Preset::Str("0600"), ..fact("mode", Raw) },
@@ -106,12 +120,14 @@ const RESTORE: &[Fact] = &[
     fact("src", Path),
     fact("tag", Str),
     BACKUP_DIR,
-    choice("state", "restored", &["staged", "swapped", "started", "restored", "rolled_back"]),
+    choice("state", "restored", &["staged", "swapped", "started", "restored", "swapped_back", "rolled_back"]),
     choice("repair", "auto", &["auto", "full", "none"]),
     choice("start", "auto", &["auto", "as_found"]),
     choice("staging", "beside", &["beside", "in_place"]),
     flag("give_up_previous", false),
     flag("keep_previous", true),
+    flag("whole_cluster", false),
+    flag("again", false),
     flag("force", false),
 ];
 

@@ -57,6 +57,10 @@ pub struct BackupRequest {
 #[derive(Debug)]
 pub enum BackupGoal {
     Present(Present),
+    /// The snapshot that an archive is made of is held, and nothing more.
+    Snapshot(Present),
+    /// No snapshot of this tag is held any more.
+    Released(Present),
     Absent,
 }
 
@@ -76,6 +80,8 @@ pub struct Present {
     pub when_stopped: WhenStopped,
     pub force: bool,
     pub file: FileAttributes,
+    pub keep_last: Option<u64>,
+    pub keep_days: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +110,7 @@ pub struct RestoreRequest {
     pub mode: RunMode,
     pub access: NodeAccess,
     pub container: String,
-    /// `None` only for `rolled_back`, which needs no archive.
+    /// `None` only for the way back, which needs no archive.
     pub source: Option<Source>,
     pub state: RestoreState,
     pub repair: Repair,
@@ -113,6 +119,10 @@ pub struct RestoreRequest {
     /// For a disk that cannot hold both: what is live is removed before the archive is unpacked.
     pub in_place: bool,
     pub effort: Effort,
+    /// Every node of the cluster is restored together, from one set of archives.
+    pub whole_cluster: bool,
+    /// A complete restore of this archive is done again, also where nothing has changed since.
+    pub again: bool,
     pub force: bool,
 }
 
@@ -137,6 +147,7 @@ pub enum RestoreState {
     Swapped,
     Started,
     Restored,
+    SwappedBack,
     RolledBack,
 }
 
@@ -147,8 +158,14 @@ impl RestoreState {
             RestoreState::Swapped => "swapped",
             RestoreState::Started => "started",
             RestoreState::Restored => "restored",
+            RestoreState::SwappedBack => "swapped_back",
             RestoreState::RolledBack => "rolled_back",
         }
+    }
+
+    /// The other way: it needs no archive, and asks the node nothing.
+    pub fn is_back(self) -> bool {
+        matches!(self, RestoreState::SwappedBack | RestoreState::RolledBack)
     }
 }
 
@@ -243,13 +260,20 @@ impl NodeAccess {
 impl BackupRequest {
     fn parse(args: &Args) -> Result<BackupRequest, Error> {
         let container = values::container(args)?;
-        let goal = match word(args, "state", &[("present", true), ("absent", false)])? {
-            true => BackupGoal::Present(Present::parse(args, needed("container", container)?)?),
-            false => BackupGoal::Absent,
+        type OfNode = fn(Present) -> BackupGoal;
+        const GOALS: &[(&str, Option<OfNode>)] = &[
+            ("present", Some(BackupGoal::Present)),
+            ("snapshot", Some(BackupGoal::Snapshot)),
+            ("released", Some(BackupGoal::Released)),
+            ("absent", None),
+        ];
+        let goal = match word(args, "state", GOALS)? {
+            Some(of_node) => of_node(Present::parse(args, needed("container", container)?)?),
+            None => BackupGoal::Absent,
         };
         Ok(BackupRequest {
             mode: args.mode,
-            access: NodeAccess::parse(args, matches!(goal, BackupGoal::Present(_)))?,
+            access: NodeAccess::parse(args, !matches!(goal, BackupGoal::Absent))?,
             goal,
             backup_dir: values::needed_host_path(args, "backup_dir")?,
             tag: values::own_tag(args)?.unwrap_or_else(values::tag_of_now),
@@ -277,6 +301,8 @@ impl Present {
                 group: args.text("group").map(str::to_string),
                 mode: values::file_mode(args)?,
             },
+            keep_last: values::at_least_one(args, "keep_last")?,
+            keep_days: values::at_least_one(args, "keep_days")?,
         })
     }
 }
@@ -288,6 +314,7 @@ impl RestoreRequest {
             ("swapped", RestoreState::Swapped),
             ("started", RestoreState::Started),
             ("restored", RestoreState::Restored),
+            ("swapped_back", RestoreState::SwappedBack),
             ("rolled_back", RestoreState::RolledBack),
         ];
         const REPAIRS: &[(&str, Repair)] =
@@ -296,7 +323,7 @@ impl RestoreRequest {
         Ok(RestoreRequest {
             mode: args.mode,
             container: needed("container", values::container(args)?)?,
-            access: NodeAccess::parse(args, state != RestoreState::RolledBack)?,
+            access: NodeAccess::parse(args, !state.is_back())?,
             source: Source::parse(args)?,
             state,
             repair: word(args, "repair", REPAIRS)?,
@@ -304,6 +331,8 @@ impl RestoreRequest {
             keep_previous: args.is_on("keep_previous"),
             in_place: is_in_place(args)?,
             effort: values::effort(args)?,
+            whole_cluster: args.is_on("whole_cluster"),
+            again: args.is_on("again"),
             force: args.is_on("force"),
         })
     }

@@ -25,6 +25,15 @@ pub struct Report {
     pub backup: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backups: Option<Vec<Value>>,
+    /// Who the node was when the snapshot was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<Value>,
+    /// The snapshot that is held, or that the archive was made of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Value>,
+    /// Tags of the older archives that had to go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

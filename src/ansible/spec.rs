@@ -38,7 +38,6 @@ pub struct Fact {
 pub enum Kind {
     Str,
     Int,
-    Float,
     Bool,
     /// A number of bytes, with or without a unit: `50MB`.
     Bytes,
@@ -114,7 +113,6 @@ impl Kind {
         match self {
             Kind::Str => "str",
             Kind::Int => "int",
-            Kind::Float => "float",
             Kind::Bool => "bool",
             Kind::Bytes => "bytes",
             Kind::Path => "path",

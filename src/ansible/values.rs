@@ -154,6 +154,18 @@ pub fn rate_limit(args: &Args) -> Result<Option<u64>, Error> {
     Ok(limit)
 }
 
+/// A number that says how many are kept.
+pub fn at_least_one(args: &Args, option: &str) -> Result<Option<u64>, Error> {
+    let Some(given) = args.int(option) else { return Ok(None) };
+    match u64::try_from(given) {
+        Ok(number @ 1..) => Ok(Some(number)),
+        _ => Err(refused(
+            format!("`{option}` must be at least 1, got: {given}"),
+            "leave the option out to keep all archives",
+        )),
+    }
+}
+
 pub fn seconds(args: &Args, option: &str) -> Result<Duration, Error> {
     let given = args.int(option).unwrap_or_default();
     match u64::try_from(given) {

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::archive::toc::rfc3339;
 use crate::dir::RelativePath;
@@ -50,6 +51,21 @@ pub struct NodeIdentity {
     /// As the container sees them, in the order of `data_file_directories`. With more than one, entry names
     /// begin with `data-0/`, `data-1/`, …
     pub data_directories: Vec<String>,
+}
+
+impl NodeIdentity {
+    /// As results show it: what a set of a cluster's archives has to know of each node.
+    pub fn told(&self) -> Value {
+        json!({
+            "host_id": self.host_id,
+            "cluster_name": self.cluster_name,
+            "data_center": self.data_center,
+            "rack": self.rack,
+            "tokens": self.tokens,
+            "cassandra_version": self.cassandra_version,
+            "schema_version": self.schema_version,
+        })
+    }
 }
 
 /// One table, with all that lies below its directories.
@@ -201,7 +217,6 @@ impl Backup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
 
     fn nightly() -> Value {
         json!({

@@ -57,7 +57,7 @@ pub(super) fn remove_left_over(backup_dir: &Path, tag: &str) -> Result<()> {
 }
 
 /// A run holds a lock on its draft, and loses it however it dies.
-fn is_being_made(archive: &Path) -> bool {
+pub(super) fn is_being_made(archive: &Path) -> bool {
     let mut draft = archive.as_os_str().to_owned();
     draft.push(".partial");
     // Shared: a network filesystem gives no other to who only reads.

@@ -1,14 +1,17 @@
-//! The verb *backup*: a complete, verified archive of this tag exists, or is gone.
+//! The verb *backup*: a complete, verified archive of this tag exists, or its snapshot is held, or either is gone.
 
+mod absent;
 mod draft;
+mod existing;
+mod held;
 mod leftovers;
 mod pace;
 mod pack;
 mod refuse;
+mod release;
+mod retention;
 
 use std::cell::Cell;
-use std::io::ErrorKind;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -16,17 +19,16 @@ use serde_json::json;
 use crate::ansible::request::{BackupGoal, BackupRequest, Present};
 use crate::ansible::result::{Diff, Report};
 use crate::archive::manifest::{Backup, NodeIdentity};
-use crate::archive::reader::Archive;
 use crate::archive::store::{Draft, Ownership, Store};
+use crate::backup::existing::made_at;
 use crate::backup::pack::{Live, Packed};
 use crate::backup::refuse::{refuse_inside, refuse_place, refuse_unfinished, refuse_unusable};
 use crate::cassandra::node::Node;
 use crate::cassandra::nodetool::Nodetool;
 use crate::docker::{Engine, RunState};
-use crate::error::{Error, tell};
-use crate::interrupt;
-use crate::state::{NodeState, SnapshotMark};
-use crate::task::{blocking, finally};
+use crate::error::Error;
+use crate::state::{Held, NodeState, SnapshotMark};
+use crate::task::finally;
 
 /// As others read who is at work.
 const MODULE: &str = "cassandra_backup";
@@ -35,18 +37,21 @@ const UNTOUCHED: &str = "The node was not touched and no archive was made";
 
 pub async fn run(request: &BackupRequest, report: &mut Report) -> Result<()> {
     match &request.goal {
-        BackupGoal::Absent => absent(request, report),
+        BackupGoal::Absent => absent::run(request, report),
+        BackupGoal::Released(present) => Job::find(request, present, report).await?.release(report).await,
+        BackupGoal::Snapshot(present) => Job::look(request, present, report).await?.hold(report).await,
         BackupGoal::Present(present) => {
-            report.standing = UNTOUCHED.to_owned();
             let job = Job::look(request, present, report).await?;
             if job.is_there_already(report).await? {
-                return job.clear_up(report).await;
+                job.clear_up(report).await?;
+                return job.retire_alone(report).await;
             }
             job.refuse_start()?;
             job.refuse_target().await?;
             job.plan(report);
             if request.mode.check {
-                return job.foresee(report).await;
+                job.foresee(report).await?;
+                return job.retire(report).await;
             }
             job.make(report).await
         }
@@ -63,9 +68,10 @@ struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// Finds the node and refuses what cannot be backed up; nothing is changed.
-    async fn look(request: &'a BackupRequest, present: &'a Present, report: &mut Report) -> Result<Job<'a>> {
+    /// Finds the node, unless a restore of it is unfinished; nothing is changed.
+    async fn find(request: &'a BackupRequest, present: &'a Present, report: &mut Report) -> Result<Job<'a>> {
         report.enter("look");
+        report.standing = UNTOUCHED.to_owned();
         let engine = Engine::connect(&request.access.docker_socket).await?;
         let container = engine.container(&present.container).await?;
         let found = container.inspect().await?;
@@ -86,76 +92,17 @@ impl<'a> Job<'a> {
             refuse_unfinished(&state, &node, report)?;
             is_left_running = node.found.run_state.is_up() && state.is_left_running(node.found.started)?;
         }
-        refuse_unusable(&node)?;
-        refuse_inside(&request.backup_dir, &node)?;
-        refuse_place(&request.backup_dir, &request.tag)?;
-        Ownership::of(&present.file)?;
         Ok(Job { request, present, node, is_left_running })
     }
 
-    /// True where this tag's archive exists, verifies, and is this node's: then there is nothing to do.
-    async fn is_there_already(&self, report: &mut Report) -> Result<bool> {
-        let path = Store::path_in(&self.request.backup_dir, &self.request.tag);
-        if self.present.force || !path.exists() {
-            return Ok(false);
-        }
-        report.enter("verify");
-        let unusable = |why: String| Error::ArchiveExists { path: path.clone(), why };
-        let (read, effort) = (path.clone(), self.present.effort);
-        let verified = blocking(move || {
-            let archive = Archive::open(&read)?;
-            let verified = effort.spend(|threads| archive.verify(threads, &mut |_| {}))?;
-            Ok((archive.manifest().clone(), archive.size(), verified.sha256))
-        });
-        let (manifest, size, sha256) = match verified.await {
-            Ok(verified) => verified,
-            Err(error) => {
-                interrupt::check()?;
-                return Err(unusable(format!("it does not verify: {}", tell(&error).message)).into());
-            }
-        };
-        match self.known_host_id().await? {
-            Some(host_id) if host_id != manifest.node.host_id => {
-                let other = &manifest.node.host_id;
-                return Err(unusable(format!("it is of another node: host_id {other}, not {host_id}")).into());
-            }
-            Some(_) => {}
-            None => report.warnings.push(format!(
-                "container `{}` is stopped and was never seen running by this module, so it could not be checked \
-                 that `{}` is this node's archive",
-                self.node.container.name,
-                path.display()
-            )),
-        }
-        self.refuse_other_keyspaces(&manifest).map_err(unusable)?;
-        let store = Store::open(&self.request.backup_dir)?;
-        let (found, asked) = store.attributes(&self.request.tag, &self.present.file)?;
-        report.changed = found != asked;
-        report.diff = Some(Diff { of: path.display().to_string(), before: found, after: asked });
-        if report.changed && !self.request.mode.check {
-            store.settle(&self.request.tag, &self.present.file, &sha256)?;
-        }
-        report.backup = Some(json!(Backup::of(&manifest, &path, size, Some(sha256))));
-        let corrected = match (report.changed, self.request.mode.check) {
-            (false, _) => "",
-            (true, true) => "; its owner, group, mode or checksum file would be corrected",
-            (true, false) => "; its owner, group, mode or checksum file was corrected",
-        };
-        report.msg = format!("`{}` exists, verifies and is this node's{corrected}", path.display());
-        Ok(true)
-    }
-
-    /// The running node's, else what the last run remembered: a stopped node is not started to be asked.
-    async fn known_host_id(&self) -> Result<Option<String>> {
-        if self.node.found.run_state == RunState::Running {
-            let nodetool = Nodetool::find(&self.node.container, &self.request.access).await?;
-            return Ok(Some(nodetool.info().await?.host_id));
-        }
-        let remembered = match NodeState::look(&self.request.access.state_dir, &self.node)? {
-            Some(state) => state.remembered()?,
-            None => None,
-        };
-        Ok(remembered.map(|remembered| remembered.identity.host_id))
+    /// Finds the node and refuses what cannot be backed up.
+    async fn look(request: &'a BackupRequest, present: &'a Present, report: &mut Report) -> Result<Job<'a>> {
+        let job = Job::find(request, present, report).await?;
+        refuse_unusable(&job.node)?;
+        refuse_inside(&request.backup_dir, &job.node)?;
+        refuse_place(&request.backup_dir, &request.tag)?;
+        Ownership::of(&present.file)?;
+        Ok(job)
     }
 
     fn plan(&self, report: &mut Report) {
@@ -187,6 +134,7 @@ impl<'a> Job<'a> {
         }
         report.enter("ask");
         let (nodetool, identity) = self.meet().await?;
+        report.node = Some(identity.told());
         self.ask(nodetool, identity).await.map(|_| ())
     }
 
@@ -222,7 +170,8 @@ impl<'a> Job<'a> {
         if !found.is_up() && left.is_some_and(|left| !left.is_up()) {
             state.unmark_start()?;
         }
-        made
+        made?;
+        self.retire(report).await
     }
 
     /// Asked and not assumed: the container may have died, or not have stopped again.
@@ -249,17 +198,23 @@ impl<'a> Job<'a> {
         }
         report.enter("ask");
         let (nodetool, identity) = self.meet().await?;
-        self.clear_leftovers(state, &nodetool).await?;
-        self.refuse_strange_snapshot()?;
-        let live = self.ask(nodetool, identity).await?;
-        state.remember(&self.node, &live.identity)?;
-
+        let held = self.clear_leftovers(state, &nodetool, report).await?;
+        state.remember(&self.node, &identity)?;
+        let is_held = held.is_some();
+        let live = match held {
+            Some(held) => self.as_it_was(nodetool, held, report),
+            None => {
+                self.refuse_strange_snapshot()?;
+                self.ask(nodetool, identity).await?
+            }
+        };
         let draft = draft::begin(&Store::open_or_make(&self.request.backup_dir)?, tag)?;
-        state
-            .mark_snapshot(&SnapshotMark { tag: tag.clone(), backup_dir: self.request.backup_dir.clone() })?;
+        if !is_held {
+            self.mark(state, None)?;
+        }
         let is_settled = Cell::new(false);
         let made = async {
-            let packed = self.pack_and_clear(&live, draft, &is_settled, report).await?;
+            let packed = self.pack_and_clear(live, draft, &is_settled, report).await?;
             self.publish(packed, &is_settled, report)
         };
         // The mark goes last: killed while a large archive is synced, its draft is found by it. One that stays
@@ -267,23 +222,29 @@ impl<'a> Job<'a> {
         finally(made, async || if is_settled.get() { state.unmark_snapshot() } else { Ok(()) }).await
     }
 
+    /// Written before a snapshot is taken: it is ours from here on.
+    fn mark(&self, state: &NodeState, held: Option<Held>) -> Result<()> {
+        let (tag, backup_dir) = (self.request.tag.clone(), self.request.backup_dir.clone());
+        state.mark_snapshot(&SnapshotMark { tag, backup_dir, held })
+    }
+
     async fn pack_and_clear(
         &self,
-        live: &Live,
+        mut live: Live,
         draft: Draft,
         is_settled: &Cell<bool>,
         report: &mut Report,
     ) -> Result<Packed> {
-        let keep = Cell::new(false);
+        let (keep, nodetool) = (Cell::new(false), live.nodetool.clone());
         let pack = async {
-            let packed = self.pack(live, draft, report).await?;
+            let packed = self.pack(&mut live, draft, report).await?;
             // A snapshot without an archive is of no use to anybody.
             keep.set(self.present.keep_snapshot);
             Ok(packed)
         };
         let clear = async || {
             if !keep.get() {
-                self.clear_snapshot(&live.nodetool, &self.request.tag).await?;
+                self.clear_snapshot(&nodetool, &self.request.tag).await?;
                 is_settled.set(true);
             }
             Ok(())
@@ -304,15 +265,16 @@ impl<'a> Job<'a> {
         report.changed = true;
         report.msg = format!("`{}` was made: {size} bytes of {} files", path.display(), backup.files);
         report.backup = Some(json!(backup));
+        report.node = Some(manifest.node.told());
         published.with_context(|| {
             format!("`{}` was made, but not its checksum file, which the next run writes", path.display())
         })
     }
 
     async fn ask(&self, nodetool: Nodetool, identity: NodeIdentity) -> Result<Live> {
-        let all = nodetool.tables(&identity.cassandra_version).await?;
+        let mut tables = nodetool.tables(&identity.cassandra_version).await?;
         for keyspace in self.present.keyspaces.iter().chain(&self.present.exclude_keyspaces) {
-            if !all.contains_key(keyspace) {
+            if !tables.contains_key(keyspace) {
                 let message = format!("the node has no keyspace `{keyspace}` with tables in it");
                 return Err(
                     Error::BadOption { message, hint: "see `nodetool tablestats` for their names" }.into()
@@ -322,54 +284,8 @@ impl<'a> Job<'a> {
         let (only, without) = (&self.present.keyspaces, &self.present.exclude_keyspaces);
         let asked =
             |keyspace: &String| (only.is_empty() || only.contains(keyspace)) && !without.contains(keyspace);
-        let whole_node = all.keys().all(asked);
-        let tables = all.into_iter().filter(|(keyspace, _)| asked(keyspace)).collect();
-        Ok(Live { nodetool, identity, tables, whole_node })
+        let whole_node = tables.keys().all(asked);
+        tables.retain(|keyspace, _| asked(keyspace));
+        Ok(Live { nodetool, identity, tables, whole_node, held: None })
     }
-}
-
-/// When an archive that is to be replaced was made.
-fn made_at(path: &Path) -> String {
-    let created = Archive::open(path).map(|archive| archive.manifest().created);
-    created.map_or_else(
-        |_| "unknown".to_owned(),
-        |created| humantime::format_rfc3339_seconds(created).to_string(),
-    )
-}
-
-/// Whether anything has this name; what may not be looked at is not taken for nothing.
-fn is_taken(path: &Path) -> Result<bool> {
-    match path.symlink_metadata() {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("cannot look at `{}`", path.display())),
-    }
-}
-
-fn absent(request: &BackupRequest, report: &mut Report) -> Result<()> {
-    report.enter("remove");
-    report.standing = "Nothing was removed".to_owned();
-    let path = Store::path_in(&request.backup_dir, &request.tag);
-    let is_there = Store::open_if_there(&request.backup_dir)?.is_some() && is_taken(&path)?;
-    if is_there {
-        Store::refuse_foreign(&path)?;
-        Store::refuse_unwritable(&request.backup_dir)?;
-        draft::refuse_taken(&path)?;
-    }
-    report.diff = Some(Diff {
-        of: path.display().to_string(),
-        before: json!({"state": if is_there { "present" } else { "absent" }}),
-        after: json!({"state": "absent"}),
-    });
-    report.msg = match (is_there, request.mode.check) {
-        (false, _) => format!("`{}` is not there", path.display()),
-        (true, true) => format!("`{}` would be removed", path.display()),
-        (true, false) => format!("`{}` was removed", path.display()),
-    };
-    if is_there && !request.mode.check {
-        report.standing = "What belongs to it may be gone already: run again".to_owned();
-        Store::open(&request.backup_dir)?.remove(&request.tag)?;
-    }
-    report.changed = is_there;
-    Ok(())
 }

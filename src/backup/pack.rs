@@ -29,6 +29,8 @@ pub(super) struct Live {
     /// Those that are asked for.
     pub(super) tables: Tables,
     pub(super) whole_node: bool,
+    /// When its snapshot was taken and what is in it, where that is held already.
+    pub(super) held: Option<(SystemTime, Snapshot)>,
 }
 
 /// An archive that only lacks its name.
@@ -40,28 +42,40 @@ pub(super) struct Packed {
 }
 
 impl Job<'_> {
-    /// Snapshot, proof, packing and reading back.
-    pub(super) async fn pack(&self, live: &Live, mut draft: Draft, report: &mut Report) -> Result<Packed> {
-        let tag = self.request.tag.clone();
+    /// Takes the snapshot and proves that it is complete. When it was taken, and what is in it.
+    pub(super) async fn take(&self, live: &Live, report: &mut Report) -> Result<(SystemTime, Snapshot)> {
         report.enter("snapshot");
         let keyspaces: Vec<String> = live.tables.keys().cloned().collect();
-        let created = whole_seconds(SystemTime::now());
+        let taken = SystemTime::now();
         tokio::select! {
-            taken = live.nodetool.snapshot(&tag, if live.whole_node { &[] } else { &keyspaces }) => taken?,
+            taken = live.nodetool.snapshot(&self.request.tag, if live.whole_node { &[] } else { &keyspaces }) => taken?,
             interrupted = interrupt::requested() => return Err(interrupted.into()),
         }
         interrupt::check()?;
-
         report.enter("prove");
-        let (roots, tables, prove_tag) = (self.node.open_data()?, live.tables.clone(), tag.clone());
-        let (roots, snapshot) = blocking(move || {
-            let snapshot = completeness::prove(&roots, &prove_tag, &tables)?;
-            Ok((roots, snapshot))
-        })
-        .await?;
+        Ok((taken, self.prove(&live.tables).await?))
+    }
 
+    pub(super) async fn prove(&self, tables: &Tables) -> Result<Snapshot> {
+        let (roots, tag, tables) = (self.node.open_data()?, self.request.tag.clone(), tables.clone());
+        blocking(move || completeness::prove(&roots, &tag, &tables)).await
+    }
+
+    /// Snapshot, proof, packing and reading back.
+    pub(super) async fn pack(
+        &self,
+        live: &mut Live,
+        mut draft: Draft,
+        report: &mut Report,
+    ) -> Result<Packed> {
+        let (taken, snapshot) = match live.held.take() {
+            Some(held) => held,
+            None => self.take(live, report).await?,
+        };
         report.enter("pack");
-        let manifest = manifest(tag, created, live, &snapshot);
+        let roots = self.node.open_data()?;
+        let keyspaces = live.tables.keys().cloned().collect();
+        let manifest = self.manifest(taken, live.identity.clone(), keyspaces, live.whole_node, &snapshot);
         let (compression, effort, progress) =
             (self.present.compression, self.present.effort, report.progress.clone());
         // Each byte is packed, and read back.
@@ -103,6 +117,28 @@ impl Job<'_> {
         Ok(Packed { draft, manifest, size: written.size, sha256: written.sha256 })
     }
 
+    pub(super) fn manifest(
+        &self,
+        taken: SystemTime,
+        node: NodeIdentity,
+        keyspaces: Vec<String>,
+        whole_node: bool,
+        snapshot: &Snapshot,
+    ) -> Manifest {
+        Manifest {
+            format: FORMAT,
+            tag: self.request.tag.clone(),
+            created: whole_seconds(taken),
+            node,
+            sstable_formats: snapshot.sstable_formats.iter().cloned().collect(),
+            keyspaces,
+            whole_node,
+            tables: snapshot.tables.clone(),
+            files: snapshot.files,
+            bytes: snapshot.bytes,
+        }
+    }
+
     /// Waits until no `nodetool snapshot` is at work in the container: one of a run that was killed, or whose
     /// connection broke, would go on making what is being cleared. Part of clean-up: a signal does not end it.
     pub(super) async fn wait_for_snapshots(&self) -> Result<()> {
@@ -138,21 +174,6 @@ impl Job<'_> {
 fn whole_seconds(time: SystemTime) -> SystemTime {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     UNIX_EPOCH + Duration::from_secs(since.as_secs())
-}
-
-fn manifest(tag: String, created: SystemTime, live: &Live, snapshot: &Snapshot) -> Manifest {
-    Manifest {
-        format: FORMAT,
-        tag,
-        created,
-        node: live.identity.clone(),
-        sstable_formats: snapshot.sstable_formats.iter().cloned().collect(),
-        keyspaces: live.tables.keys().cloned().collect(),
-        whole_node: live.whole_node,
-        tables: snapshot.tables.clone(),
-        files: snapshot.files,
-        bytes: snapshot.bytes,
-    }
 }
 
 /// What was written is what can be read: disks and memory lie now and then.

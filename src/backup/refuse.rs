@@ -8,7 +8,6 @@ use anyhow::Result;
 use super::Job;
 use crate::ansible::request::WhenStopped;
 use crate::ansible::result::Report;
-use crate::archive::manifest::Manifest;
 use crate::archive::store::Store;
 use crate::cassandra::data_files::{holding_snapshot, live_bytes};
 use crate::cassandra::node::Node;
@@ -20,24 +19,28 @@ use crate::task::blocking;
 
 impl Job<'_> {
     /// An archive of other keyspaces than those asked for is not the one that is asked for.
-    pub(super) fn refuse_other_keyspaces(&self, manifest: &Manifest) -> Result<(), String> {
-        let set = |names: &[String]| -> BTreeSet<String> { names.iter().cloned().collect() };
-        let (asked, held) = (set(&self.present.keyspaces), set(&manifest.keyspaces));
+    pub(super) fn refuse_other_keyspaces(
+        &self,
+        keyspaces: &[String],
+        whole_node: bool,
+    ) -> Result<(), String> {
+        let set = |names: &[String]| {
+            let mut set = BTreeSet::new();
+            set.extend(names.iter().cloned());
+            set
+        };
+        let (asked, held) = (set(&self.present.keyspaces), set(keyspaces));
         let excluded = set(&self.present.exclude_keyspaces);
         let same = match (asked.is_empty(), excluded.is_empty()) {
             (false, _) => asked == held,
-            (true, true) => manifest.whole_node,
+            (true, true) => whole_node,
             // Every node has a keyspace `system`: without it, some keyspaces were asked for by name.
             (true, false) => {
                 let has_all_others = held.union(&excluded).any(|keyspace| keyspace == "system");
                 has_all_others && held.is_disjoint(&excluded)
             }
         };
-        if same {
-            Ok(())
-        } else {
-            Err(format!("it holds other keyspaces: {}", manifest.keyspaces.join(", ")))
-        }
+        if same { Ok(()) } else { Err(format!("it holds other keyspaces: {}", keyspaces.join(", "))) }
     }
 
     /// A node that was away for long can bring deleted rows back: who fears that has it not started.

@@ -16,7 +16,7 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 const LONG_ANSWER_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// nodetool of one container, found and ready to be called.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Nodetool {
     container: Container,
     path: String,
@@ -39,7 +39,7 @@ pub struct Info {
 pub struct Cluster {
     pub name: String,
     pub partitioner: String,
-    /// Each schema version with the nodes that have it; `UNREACHABLE` is one of them.
+    /// Those of the nodes that can be reached.
     pub schema_versions: Vec<String>,
     /// Replicas of each keyspace, local ones 0; empty before 4.0, which does not tell.
     pub replicas: BTreeMap<String, u32>,
@@ -284,7 +284,7 @@ impl Cluster {
         let schema_versions = text.lines().filter_map(|line| {
             let (version, nodes) = line.trim().split_once(": ")?;
             let is_version = version.len() == 36 && version.matches('-').count() == 4;
-            (nodes.starts_with('[') && (is_version || version == "UNREACHABLE")).then(|| version.to_owned())
+            (nodes.starts_with('[') && is_version).then(|| version.to_owned())
         });
         let replicas = text.lines().filter_map(|line| {
             let (keyspace, replication) = line.trim().split_once(" -> Replication class: ")?;
@@ -293,12 +293,14 @@ impl Cluster {
             let count = |pair: &str| pair.split_once('=')?.1.split('/').next()?.trim().parse::<u32>().ok();
             Some((keyspace.to_owned(), counts.filter_map(count).sum()))
         });
-        Cluster {
+        let mut cluster = Cluster {
             name: value("Name"),
             partitioner: value("Partitioner"),
             schema_versions: schema_versions.collect(),
-            replicas: replicas.collect(),
-        }
+            replicas: BTreeMap::new(),
+        };
+        cluster.replicas.extend(replicas);
+        cluster
     }
 }
 

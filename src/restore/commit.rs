@@ -86,7 +86,13 @@ impl Restore<'_> {
         }
         let left = self.swap.carry_snapshots(PREVIOUS)?;
         report.enter("repair");
-        if let Err(error) = self.repair(manifest).await {
+        let repaired = async {
+            if self.request.whole_cluster {
+                self.wait_for_ring().await?;
+            }
+            self.repair(manifest).await
+        };
+        if let Err(error) = repaired.await {
             interrupt::check()?;
             return Err(Error::RepairFailed { cause: tell(&error).message }.into());
         }
@@ -193,11 +199,11 @@ pub(super) fn difference(manifest: &Manifest, node: &NodeIdentity, live: &Tables
             theirs.tokens.len()
         ));
     }
-    let expected: BTreeSet<String> =
-        manifest.tables.iter().map(|table| format!("{}.{}", table.keyspace, table.table)).collect();
+    let (mut expected, mut is) = (BTreeSet::new(), BTreeSet::new());
+    expected.extend(manifest.tables.iter().map(|table| format!("{}.{}", table.keyspace, table.table)));
     let tables = live.iter().flat_map(|(keyspace, tables)| tables.iter().map(move |table| (keyspace, table)));
     let tables = tables.filter(|(_, table)| !table.contains('.'));
-    let is: BTreeSet<String> = tables.map(|(keyspace, table)| format!("{keyspace}.{table}")).collect();
+    is.extend(tables.map(|(keyspace, table)| format!("{keyspace}.{table}")));
     // A later major drops some of its own tables.
     let is_other_major = major(&theirs.cassandra_version) != major(&node.cassandra_version);
     if let Some(missing) = expected.difference(&is).find(|table| !(is_other_major && is_system(table))) {

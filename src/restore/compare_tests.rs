@@ -17,6 +17,15 @@ fn one_node_of_a_live_cluster_is_not_restored_from_before_gc_grace_unless_forced
     assert_eq!(told(&found, &manifest), Verdict { refusals: vec![refusal.to_owned()], warnings: Vec::new() });
     assert_eq!(judge(&found, &located(), &manifest, &good_toc(), true), Verdict::default());
 
+    // Where all are restored together, nobody has kept what would come back, or counted on.
+    let (mut counting, mut found_with_all) = (self::manifest(), self::found());
+    (found_with_all.others_up, found_with_all.is_whole_cluster) = (Some(2), true);
+    counting.tables[0].has_counters = true;
+    counting.node.schema_version = "older".to_owned();
+    assert_eq!(told(&found_with_all, &counting), Verdict::default());
+    counting.node.cluster_name = "another".to_owned();
+    assert_eq!(told(&found_with_all, &counting).refusals.len(), 1);
+
     // A whole cluster goes phase by phase; the last node of one has nobody to bring rows back to.
     found.is_at_once = false;
     assert_eq!(told(&found, &manifest), Verdict::default());

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::{MODULE, Restore, plan, preflight, proof, rollback};
+use super::{MODULE, Restore, by_hand, plan, preflight, proof};
 use crate::ansible::request::{RestoreRequest, RestoreState, Source, Start};
 use crate::ansible::result::{Diff, Report};
 use crate::archive::reader::Archive;
@@ -38,6 +38,7 @@ pub(super) async fn forward(
     let begun = Begun { request, node, archive, journal };
     match course {
         Course::Begin => begun.anew(engine, None, report).await,
+        Course::Again => begun.anew(engine, Some("`again: true` asks for it".to_owned()), report).await,
         Course::Prove(complete) => {
             let (archive, doubt) = proof::doubt(node, &complete, begun.archive, &request.access).await?;
             let begun = Begun { archive, ..begun };
@@ -54,6 +55,8 @@ pub(super) async fn forward(
 /// What a run does, by what the runs before have left.
 enum Course {
     Begin,
+    /// This archive was restored, and is to be whatever the node holds now.
+    Again,
     /// This archive was restored: unchanged, if its data is still there.
     Prove(Box<Journal>),
     /// A run was cut off at this phase, or was asked for no more.
@@ -69,6 +72,7 @@ impl Course {
         let is_same = journal.archive.toc_digest == archive.toc_digest();
         match journal.phase {
             Phase::Staging | Phase::RolledBack => Ok(Course::Begin),
+            Phase::Restored if is_same && request.again => Ok(Course::Again),
             Phase::Restored if is_same => Ok(Course::Prove(Box::new(journal.clone()))),
             Phase::Restored => Ok(Course::Begin),
             Phase::Staged if is_same && journal.in_place == request.in_place => {
@@ -142,19 +146,32 @@ impl<'a> Begun<'a> {
 
     async fn back_first(self, undoing: Box<Journal>, engine: &Engine, report: &mut Report) -> Result<()> {
         if self.request.mode.check {
-            rollback::foresee(self.node, &undoing, report)?;
-            tell_plan(self.request, self.node, &self.archive, None, report);
+            by_hand::foresee(self.node, &undoing, Phase::RolledBack, report)?;
+            self.tell_plan_after(self.node, report);
             return verify(self.archive, self.request.effort, report).await;
         }
-        rollback::end(self.request, self.node, *undoing, report).await?;
+        by_hand::end(self.request, self.node, *undoing, Phase::RolledBack, report).await?;
         // It held the lock until here: the restore takes it anew.
         report.progress = Progress::default();
         let node = Node::look(self.node.container.clone(), &self.request.access).await?;
+        self.tell_plan_after(&node, report);
         let looked = NodeState::look(&self.request.access.state_dir, &node)?;
         let journal = looked.as_ref().map(Journal::read).transpose()?.flatten();
         let again = Begun { node: &node, journal, ..self };
         again.preflight(engine, false, report).await?;
         again.begin(report).await
+    }
+
+    /// Of the roll-back and the restore after it as one.
+    fn tell_plan_after(&self, node: &Node, report: &mut Report) {
+        let back = report.diff.take();
+        tell_plan(self.request, node, &self.archive, None, report);
+        if let (Some(back), Some(forth)) = (back, &mut report.diff) {
+            forth.before = back.before;
+            if self.request.state == RestoreState::Staged {
+                forth.after["container"] = back.after["container"].clone();
+            }
+        }
     }
 
     /// The restore is complete and nothing has changed since; only what is kept of it may still have to go.
@@ -187,6 +204,7 @@ impl<'a> Begun<'a> {
         let (access, in_place) = (&self.request.access, self.request.in_place);
         let mut found = preflight::find(engine, self.node, access, in_place).await?;
         (found.is_staged, found.is_at_once) = (is_staged, self.request.state == RestoreState::Restored);
+        found.is_whole_cluster = self.request.whole_cluster;
         let located = preflight::locate(&self.archive);
         let (manifest, toc) = (self.archive.manifest(), self.archive.toc());
         let verdict = plan::judge(&found, &located, manifest, toc, self.request.force);
@@ -226,7 +244,7 @@ fn has_reached(phase: Phase, state: RestoreState) -> bool {
         RestoreState::Staged => Phase::Staged,
         RestoreState::Swapped => Phase::Swapped,
         RestoreState::Started => Phase::Started,
-        RestoreState::Restored | RestoreState::RolledBack => return false,
+        RestoreState::Restored | RestoreState::SwappedBack | RestoreState::RolledBack => return false,
     };
     phase >= goal
 }

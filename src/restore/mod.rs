@@ -4,6 +4,7 @@
 //! point - the node is up and is the archive's - a failure puts the previous data back by itself.
 
 mod blocker;
+mod by_hand;
 mod commit;
 mod compare;
 mod course;
@@ -13,6 +14,7 @@ pub mod plan;
 mod preflight;
 mod proof;
 mod replace;
+mod ring;
 mod rollback;
 mod settings;
 mod snapshots;
@@ -51,7 +53,7 @@ pub async fn run(request: &RestoreRequest, report: &mut Report) -> Result<()> {
     }
     let node = Node::look(container, &request.access).await?;
     match &request.source {
-        _ if request.state == RestoreState::RolledBack => rollback::by_hand(request, &node, report).await,
+        _ if request.state.is_back() => by_hand::run(request, &node, report).await,
         Some(source) => course::forward(request, &engine, &node, source, report).await,
         None => Err(Error::BadOption {
             message: "a restore needs an archive".to_owned(),

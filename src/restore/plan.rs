@@ -38,6 +38,8 @@ pub struct Findings {
     pub others_up: Option<usize>,
     /// The whole restore is asked for in one call: with others up, it is of one lost node, not of the cluster.
     pub is_at_once: bool,
+    /// Every node of the cluster is restored together: none brings back what the others have left behind.
+    pub is_whole_cluster: bool,
     pub now: SystemTime,
 }
 
@@ -207,7 +209,7 @@ pub fn judge(found: &Findings, archive: &Located, manifest: &Manifest, toc: &Toc
             refuse(true, format!("`{path}` has {free} free, and {needed} {why}"));
         }
     }
-    if found.others_up.is_some_and(|others| others > 0) {
+    if found.others_up.is_some_and(|others| others > 0) && !found.is_whole_cluster {
         rejoin(found, manifest, &archive.path, force, &mut verdict);
     }
     if found.config.cdc_enabled {

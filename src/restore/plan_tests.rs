@@ -105,6 +105,7 @@ pub(in crate::restore) fn found() -> Findings {
         is_staged: false,
         others_up: Some(0),
         is_at_once: true,
+        is_whole_cluster: false,
         now: UNIX_EPOCH + Duration::from_secs(864_001),
     }
 }

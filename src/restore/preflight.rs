@@ -54,6 +54,7 @@ pub async fn find(engine: &Engine, node: &Node, access: &NodeAccess, in_place: b
         is_staged: false,
         others_up,
         is_at_once: false,
+        is_whole_cluster: false,
         now: SystemTime::now(),
     })
 }

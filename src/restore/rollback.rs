@@ -4,11 +4,9 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 
 use anyhow::{Result, anyhow};
 use futures_util::FutureExt;
-use serde_json::json;
 
-use super::{MODULE, Restore, now_unix_ms};
-use crate::ansible::request::RestoreRequest;
-use crate::ansible::result::{Diff, Report};
+use super::{Restore, now_unix_ms};
+use crate::ansible::result::Report;
 use crate::cassandra::node::Node;
 use crate::docker::RunState;
 use crate::error::Error;
@@ -16,7 +14,6 @@ use crate::interrupt;
 use crate::restore::journal::{Journal, Phase};
 use crate::restore::swap::{PREVIOUS, REPLACED, REPLACED_UNDONE, Swap, UNDONE};
 use crate::restore::work::WorkPath;
-use crate::state::NodeState;
 
 /// Does the work; where it fails, takes it back. Where it panics too: the panic goes on once that is done.
 pub(super) async fn or_take_back<S>(
@@ -34,110 +31,8 @@ pub(super) async fn or_take_back<S>(
     }
 }
 
-/// `state: rolled_back`.
-pub(super) async fn by_hand(request: &RestoreRequest, node: &Node, report: &mut Report) -> Result<()> {
-    let looked = NodeState::look(&request.access.state_dir, node)?;
-    let Some(journal) = looked.as_ref().map(Journal::read).transpose()?.flatten() else {
-        let why = format!("no restore of this node is recorded in `{}`", request.access.state_dir.display());
-        return Err(Error::NoPreviousData { why }.into());
-    };
-    looked.as_ref().map_or(Ok(()), NodeState::refuse_busy)?;
-    report.backup = Some(json!(journal.backup));
-    if journal.phase == Phase::RolledBack && journal.earlier.is_none() {
-        report.msg = format!("the restore of `{}` is rolled back already", journal.archive.path.display());
-        return Ok(());
-    }
-    foresee(node, &journal, report)?;
-    if request.mode.check { Ok(()) } else { end(request, node, journal, report).await }
-}
-
-/// What a roll-back would do, or what stands against it; nothing is changed.
-pub(super) fn foresee(node: &Node, journal: &Journal, report: &mut Report) -> Result<()> {
-    let name = &node.container.name;
-    if was_touched(journal) {
-        demand_previous(node, journal)?;
-        let is_unfinished = !journal.phase.is_finished();
-        if is_unfinished {
-            report.standing = journal.left(node);
-        }
-        Swap::find_mark(node, &[&journal.run_id])?;
-        if is_unfinished {
-            report.standing = journal.standing(node);
-        }
-    }
-    report.changed = true;
-    report.msg = match journal.phase {
-        Phase::Staging | Phase::Staged => "what was unpacked of the archive would be removed".to_owned(),
-        Phase::RolledBack => {
-            "the way back from the restore before would be put in its place again".to_owned()
-        }
-        _ => format!("the previous data of container `{name}` would be put back"),
-    };
-    tell_way_back(journal, node, report);
-    Ok(())
-}
-
-fn was_touched(journal: &Journal) -> bool {
-    (Phase::SettingAside..Phase::RolledBack).contains(&journal.phase)
-}
-
-/// Rolls back from wherever the journal says that a restore, or its roll-back, has come.
-pub(super) async fn end(
-    request: &RestoreRequest,
-    node: &Node,
-    journal: Journal,
-    report: &mut Report,
-) -> Result<()> {
-    foresee(node, &journal, report)?;
-    report.changed = false;
-    let name = &node.container.name;
-    let was_touched = was_touched(&journal);
-    let state = NodeState::enter(&request.access.state_dir, node, MODULE, &journal.backup.tag)?;
-    report.progress = state.progress();
-    // Under the lock now: the other run may have ended since the first look.
-    if !Journal::is_same(Journal::read(&state)?.as_ref(), Some(&journal)) {
-        return Err(Error::Busy { holder: "a run that has ended just now".to_owned() }.into());
-    }
-    let swap = Swap::open(node)?;
-    report.standing =
-        format!("The roll-back of container `{name}` is unfinished, and no data is lost; run it again");
-    let rolled_back = json!({"state": Phase::RolledBack.word(), "run_id": journal.run_id});
-    let msg = match journal.phase {
-        Phase::Staging | Phase::Staged => {
-            "what was unpacked of the archive is removed; the node was not touched".to_owned()
-        }
-        Phase::RolledBack => "the way back from the restore before is in its place again".to_owned(),
-        _ => format!("the previous data of container `{name}` is back in place"),
-    };
-    let mut restore = Restore { request, node, state, journal, swap, archive: None };
-    if let Err(error) = restore.put_back(report).await {
-        restore.tell_left(report).await;
-        return Err(error);
-    }
-    (report.msg, report.restore) = (msg, Some(rolled_back));
-    report.changed = true;
-    report.rolled_back = Some(true);
-    if was_touched { restore.settle(report).await } else { Ok(()) }
-}
-
-fn tell_way_back(journal: &Journal, node: &Node, report: &mut Report) {
-    let (run_state, found) = (node.found.run_state, journal.found.run_state);
-    let (data, left) = match journal.phase {
-        Phase::Staging | Phase::Staged | Phase::RolledBack => ("live".to_owned(), run_state),
-        Phase::Swapped | Phase::Starting | Phase::Started | Phase::Restored => {
-            (format!("of {}", journal.archive.path.display()), found)
-        }
-        _ => ("set aside in part".to_owned(), found),
-    };
-    report.diff = Some(Diff {
-        of: format!("container {}", node.container.name),
-        before: json!({"container": run_state.word(), "data": data, "restore": journal.phase.word()}),
-        after: json!({"container": left.word(), "data": "live", "restore": Phase::RolledBack.word()}),
-    });
-}
-
 /// Without the data that this restore set aside, a roll-back would start a new node.
-fn demand_previous(node: &Node, journal: &Journal) -> Result<()> {
+pub(super) fn demand_previous(node: &Node, journal: &Journal) -> Result<()> {
     if journal.previous_removed {
         let option = if journal.in_place { "staging: in_place" } else { "keep_previous: false" };
         return Err(
@@ -175,11 +70,20 @@ impl Restore<'_> {
         }
         let (failed_at, name) = (report.stage, self.node.container.name.clone());
         let was_touched = self.journal.phase > Phase::Staged;
-        let undone = self.put_back(report).await;
+        // The other nodes of a cluster may be up with the restored data already: none is to meet them with its own.
+        let to = if self.request.whole_cluster { Phase::UndoSwapped } else { Phase::RolledBack };
+        let undone = self.put_back(to, report).await;
         if undone.is_err() {
             self.tell_left(report).await;
         }
         let ended = match &undone {
+            Ok(()) if was_touched && to == Phase::UndoSwapped => {
+                report.standing = format!(
+                    "The previous data is back in place, and container `{name}` is stopped, for other nodes may be up \
+                     with the restored data; roll all of them back (`state: swapped_back`, then `rolled_back`)"
+                );
+                Ok(())
+            }
             Ok(()) if was_touched => self.settle(report).await,
             Ok(()) => Ok(()),
             Err(_) if self.journal.phase == Phase::UndoSwapped => {
@@ -209,8 +113,9 @@ impl Restore<'_> {
         }
     }
 
-    /// From any phase to the previous data in place and the container as it was found.
-    async fn put_back(&mut self, report: &mut Report) -> Result<()> {
+    /// From any phase to the previous data in place, and the container as it was found; or stopped, where that is as far
+    /// as to go. A node that was not touched is left as it is.
+    pub(super) async fn put_back(&mut self, to: Phase, report: &mut Report) -> Result<()> {
         report.enter("roll back");
         match self.journal.phase {
             Phase::Staging | Phase::Staged => {
@@ -225,13 +130,21 @@ impl Restore<'_> {
             }
             _ => {}
         }
+        self.swap_back(report).await?;
+        match to {
+            Phase::UndoSwapped => self.stop(report).await,
+            _ => self.leave_as_found(report).await,
+        }
+    }
+
+    /// The previous data in its place. The container is stopped for it, unless nothing was set aside yet.
+    async fn swap_back(&mut self, report: &mut Report) -> Result<()> {
         if self.journal.phase == Phase::SettingAside && self.swap.is_untouched(PREVIOUS)? {
             // A blocker, at most.
             self.swap.remove(PREVIOUS)?;
             // Known before it is begun: a part of what was unpacked is not the archive.
             self.journal.enter(&self.state, Phase::UndoSwapped)?;
-            self.swap.tidy()?;
-            return self.leave_as_found(report).await;
+            return self.swap.tidy();
         }
         self.swap.refuse_moved(self.node)?;
         demand_previous(self.node, &self.journal)?;
@@ -259,7 +172,6 @@ impl Restore<'_> {
             self.journal.enter(&self.state, Phase::UndoSwapped)?;
         }
         self.swap.tidy()?;
-        self.swap.remove_empty(PREVIOUS)?;
         // Those that a complete restore had brought to its tables.
         self.swap.carry_snapshots(UNDONE)?;
         if !self.journal.was_started {
@@ -270,7 +182,8 @@ impl Restore<'_> {
             self.swap.remove(REPLACED)?;
             self.swap.remove(REPLACED_UNDONE)?;
         }
-        self.leave_as_found(report).await
+        // Goes last: as long as it is there, something of the above may be left to do.
+        self.swap.remove_empty(PREVIOUS)
     }
 
     /// Asked and not assumed: it may have ended, or been started by somebody else.
@@ -301,7 +214,7 @@ impl Restore<'_> {
 
     /// With the previous data back: sees the node serve again, and then leaves the restore before as the last
     /// one. The journal forgets how this one found the container.
-    async fn settle(&mut self, report: &mut Report) -> Result<()> {
+    pub(super) async fn settle(&mut self, report: &mut Report) -> Result<()> {
         let served = self.wait_as_found(report).await;
         let recalled = self.recall_earlier();
         match &recalled {

@@ -56,7 +56,7 @@ struct Difference {
 /// What the node itself has told to be another is refused by its own words.
 fn differences(found: &Findings, manifest: &Manifest) -> impl Iterator<Item = Difference> {
     let (config, theirs, own) = (&found.config, &manifest.node, found.identity.as_ref());
-    let tokens = config.num_tokens.filter(|_| config.initial_token.is_none());
+    let tokens = config.num_tokens.filter(|_| !config.has_initial_token);
     let class = |name: &str| last_part(name).to_owned();
     let settings = [
         (
@@ -95,8 +95,6 @@ fn uuid_sstable(toc: &Toc) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use serde::de::IgnoredAny;
-
     use crate::restore::plan::tests::{found, good_toc, located, manifest, toc};
     use crate::restore::plan::{Findings, Verdict, judge};
 
@@ -140,7 +138,7 @@ mod tests {
     fn tokens_that_are_named_one_by_one_and_settings_that_are_not_set_are_not_judged() {
         let (mut found, manifest) = (found(), manifest());
         assert_eq!(told(&found, &manifest), Verdict::default());
-        (found.config.num_tokens, found.config.initial_token) = (Some(256), Some(IgnoredAny));
+        (found.config.num_tokens, found.config.has_initial_token) = (Some(256), true);
         found.config.partitioner = Some("some.package.p".to_owned());
         assert_eq!(told(&found, &manifest), Verdict::default());
     }

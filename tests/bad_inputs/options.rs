@@ -125,7 +125,7 @@ fn nonsense_in_a_modules_own_option_is_told() {
     for (module, option, value, expected) in [
         (BACKUP, "tag", json!("latest"), LATEST.to_owned()),
         (INFO, "tag", json!("latest"), LATEST.to_owned()),
-        (BACKUP, "state", json!("sideways"), choice("state", "present, absent")),
+        (BACKUP, "state", json!("sideways"), choice("state", "present, snapshot, released, absent")),
         (BACKUP, "compression", json!("sideways"), choice("compression", "none, fast, best")),
         (BACKUP, "when_stopped", json!("sideways"), choice("when_stopped", "start, fail")),
         (BACKUP, "keyspaces", json!(["ks1", "ks.users"]), keyspace("keyspaces", "ks.users")),
@@ -141,7 +141,7 @@ fn nonsense_in_a_modules_own_option_is_told() {
             RESTORE,
             "state",
             json!("sideways"),
-            choice("state", "staged, swapped, started, restored, rolled_back"),
+            choice("state", "staged, swapped, started, restored, swapped_back, rolled_back"),
         ),
         (RESTORE, "repair", json!("sideways"), choice("repair", "auto, full, none")),
         (RESTORE, "start", json!("sideways"), choice("start", "auto, as_found")),

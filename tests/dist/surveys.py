@@ -1,33 +1,30 @@
-"""The surveys ask for variables that exist and offer values that the roles take; prints their default answers.
-
-    surveys.py PROJECT VERB [VARIABLE=VALUE…]
-"""
+"""The surveys ask for variables that exist and offer values that are taken: surveys.py PROJECT"""
 
 import json
 import pathlib
+import re
 import sys
 
 import yaml
 
-project, verb = pathlib.Path(sys.argv[1]), sys.argv[2]
-role = f"cassandra_{verb}"
-survey = json.loads((project / f"awx/survey_{verb}.json").read_text())
-playbook = (project / f"playbooks/{verb}.yml").read_text()
-specs = yaml.safe_load((project / f"roles/{role}/meta/argument_specs.yml").read_text())
-options = specs["argument_specs"]["main"]["options"]
+ROLES = {"backup": "backup", "restore": "restore", "rollback": "restore", "verify": "backup"}
 
-answers = {}
-for question in survey["spec"]:
-    variable, choices = question["variable"], question.get("choices", [])
-    if variable in options:
-        allowed = ["true", "false"] if options[variable]["type"] == "bool" else options[variable].get("choices", choices)
-    else:
-        assert f"{{{{ {variable} | default(" in playbook, f"nobody reads {variable}"
-        allowed = choices
-    assert set(choices) <= set(allowed), f"{variable} takes {allowed}, the survey offers {choices}"
-    assert (question["type"] == "multiplechoice") == bool(choices), variable
-    answers[variable] = question["default"]
+project = pathlib.Path(sys.argv[1])
+surveys = {path.stem.removeprefix("survey_"): path for path in (project / "awx").glob("survey_*.json")}
+assert surveys.keys() == ROLES.keys(), f"surveys of {set(surveys)}"
 
-given = dict(pair.split("=", 1) for pair in sys.argv[3:])
-assert given.keys() <= answers.keys(), f"the survey does not ask for {given.keys() - answers.keys()}"
-print(json.dumps(answers | given))
+for verb, path in surveys.items():
+    playbook = (project / f"playbooks/{verb}.yml").read_text()
+    specs = yaml.safe_load((project / f"roles/cassandra_{ROLES[verb]}/meta/argument_specs.yml").read_text())
+    options = specs["argument_specs"]["main"]["options"]
+    for question in json.loads(path.read_text())["spec"]:
+        variable, kind, choices = question["variable"], question["type"], question.get("choices", [])
+        option = options.get(variable)
+        if option is None:
+            assert re.search(rf"{{{{ {variable} \| default\(", playbook), f"{verb}: nobody reads {variable}"
+            option = {"type": "str"}
+        allowed = ["false", "true"] if option["type"] == "bool" else option.get("choices", [])
+        assert set(choices) <= set(allowed), f"{verb}: {variable} takes {allowed}, the survey offers {choices}"
+        expected = "multiplechoice" if allowed else {"int": "integer", "str": "text"}[option["type"]]
+        assert kind == expected, f"{verb}: {variable} is asked for as {kind}, not as {expected}"
+        assert question["question_description"], f"{verb}: what {variable} means is not said"

@@ -83,7 +83,7 @@ fn a_restore_killed_and_its_roll_back_killed_too() {
 fn a_roll_back_of_a_complete_restore_killed_and_killed_again_when_it_goes_on() {
     let scene = restore();
     let from = scene.after(&scene.same_again());
-    counted(all_pairs(&scene, &from, &Ask::RollBack, &Ask::RollBack), [45, 1007]);
+    counted(all_pairs(&scene, &from, &Ask::RollBack, &Ask::RollBack), [45, 991]);
 }
 
 #[test]

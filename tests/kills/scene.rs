@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use cassandra_backup::docker::RunState;
 use serde_json::{Value, json};
 
 use super::world::{Files, World};
@@ -15,6 +16,7 @@ pub const RESTORE: &str = "cassandra_restore";
 #[derive(Debug, Clone)]
 pub enum Ask {
     Restore(Value),
+    SwapBack,
     RollBack,
 }
 
@@ -22,6 +24,7 @@ impl Ask {
     pub fn args(&self) -> Value {
         match self {
             Ask::Restore(args) => args.clone(),
+            Ask::SwapBack => json!({"state": "swapped_back"}),
             Ask::RollBack => json!({"state": "rolled_back"}),
         }
     }
@@ -246,6 +249,26 @@ impl Scene {
             probes: result["changed"] == false,
         };
         self.previous_stands(story, &left);
+    }
+
+    /// `state: swapped_back` from here: the previous data is in place and the node stays stopped; what nobody touched
+    /// goes on as it is.
+    pub fn swaps_back(&self, story: &str) {
+        if self.world().journal() == self.previous.world.journal() {
+            return;
+        }
+        let (result, _) = self.run(&Ask::SwapBack);
+        assert_eq!(result["failed"], Value::Null, "{story}: {result:#}");
+        assert_eq!(Served::by(&self.node.dirs()), self.previous.served, "{story}");
+        let world = self.world();
+        same(story, &world.live(), &self.previous.world.live());
+        match world.phase().as_str() {
+            "undo_swapped" => {
+                let is = (world.run_state, world.restart_policy.as_str());
+                assert_eq!(is, (RunState::Exited, "no"), "{story}");
+            }
+            _ => self.stands(story, &self.previous.world),
+        }
     }
 
     /// Whether the restore before this one can be gone back to.

@@ -29,6 +29,11 @@ fn each_step(scene: &Scene, from: &Frozen, first: &Ask, which: Points) -> usize 
         scene.is_restored_again(&format!("{story}, run again"), &result, was_complete);
         scene.node.thaw(&killed);
         scene.rolls_back(&format!("{story}, rolled back"));
+        if matches!(first, Ask::SwapBack) {
+            scene.node.thaw(&killed);
+            scene.swaps_back(&format!("{story}, swapped back"));
+            scene.rolls_back(&format!("{story}, swapped back and rolled back"));
+        }
     }
     points.len()
 }
@@ -98,4 +103,22 @@ fn a_roll_back_by_hand_killed_after_any_step_is_ended_by_the_next_run() {
         }
     }
     counted(kills, vec![18, 75, 50, 53, 22, 93, 62, 70]);
+}
+
+#[test]
+fn and_so_is_one_that_leaves_the_node_stopped_and_the_rest_of_the_way_from_there() {
+    let mut kills = Vec::new();
+    for (directories, states) in [(1, &["staged", "swapped", "started", "restored"][..]), (2, &["restored"])]
+    {
+        let scene = Scene::new(directories, json!({}), nothing);
+        for state in states {
+            let from = scene.after(&Ask::Restore(json!({"tag": "nightly", "state": state})));
+            kills.push(each_step(&scene, &from, &Ask::SwapBack, Points::Coarse));
+        }
+        scene.after(&scene.same_again());
+        scene.swaps_back("undisturbed");
+        let from = scene.node.freeze();
+        kills.push(each_step(&scene, &from, &Ask::RollBack, Points::Coarse));
+    }
+    counted(kills, vec![18, 70, 45, 48, 11, 65, 12]);
 }

@@ -19,12 +19,17 @@ use super::nodetool::{Call, schema_cql};
 impl FakeNode {
     /// A table with so many sstables, spread over the data directories.
     pub fn with_table(self, keyspace: &str, table: &str, sstables: usize) -> FakeNode {
+        let change = |schema: &mut Schema| add_table(schema, keyspace, table);
+        self.with(|container| container.cassandra.alter_schema(change))
+            .with_sstables(keyspace, table, sstables)
+    }
+
+    /// So many sstables of a table that is there.
+    pub fn with_sstables(self, keyspace: &str, table: &str, sstables: usize) -> FakeNode {
         self.with(|container| {
-            let node = &mut container.cassandra;
-            node.alter_schema(|schema| add_table(schema, keyspace, table));
             for number in 1..=sstables {
                 let rows = format!("rows of {keyspace}.{table}, sstable {number}\n").repeat(20);
-                node.add_sstable(keyspace, table, rows.as_bytes());
+                container.cassandra.add_sstable(keyspace, table, rows.as_bytes());
             }
         })
     }

@@ -10,6 +10,7 @@
 mod api;
 mod cassandra;
 mod clock;
+mod cluster;
 mod container;
 mod data;
 mod effects;

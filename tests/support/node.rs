@@ -16,7 +16,7 @@ use super::container::{Container, Exec, Inside};
 use super::engine::FakeEngine;
 use super::files::{Dirs, write};
 use super::identity::{number, uuid};
-use super::nodetool::{Peer, Settings};
+use super::nodetool::Settings;
 
 /// Where nodetool lies inside the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,19 +242,6 @@ impl FakeNode {
         self.with(|container| {
             container.cassandra.cluster_name = name.to_owned();
             write_config(container, true);
-        })
-    }
-
-    /// Other nodes in its cluster, all up.
-    pub fn with_peers(self, count: usize) -> FakeNode {
-        self.with(|container| {
-            container.nodetool.peers = (0..count)
-                .map(|at| Peer {
-                    address: format!("172.17.0.{}", at + 3),
-                    host_id: uuid(number()),
-                    state: "UN".to_owned(),
-                })
-                .collect();
         })
     }
 
