@@ -7,8 +7,8 @@ fake_node := $(subst /release/,/debug/examples/,$(dir $(program)))fake_node
 run       := scripts/with-env
 export CARGO_TARGET_DIR := target
 
-.PHONY: help build demo test test-rust lint check-program molecule scenario-default scenario-protocol scenario-cluster matrix dist \
-	test-dist test-node test-killed bench bench-node fuzz clean rust python readers docker image
+.PHONY: help build demo test test-rust lint check-program molecule scenario-default scenario-protocol scenario-cluster matrix \
+	dist test-dist test-cluster test-node test-killed bench bench-node fuzz clean rust python readers docker image
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -45,7 +45,10 @@ molecule: build python image $(fake_node) ## run the Molecule scenarios: a real 
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target scenario-default scenario-protocol
 	@$(MAKE) --no-print-directory scenario-cluster
 scenario-default scenario-protocol scenario-cluster:
-	@$(run) molecule test -s $(@:scenario-%=%)
+	@$(run) molecule test -s $(@:scenario-%=%) -- --skip-tags slow
+
+test-cluster: build python image ## roll a real cluster back, and have it refused, fail, killed, incomplete and lost (half an hour)
+	@$(run) molecule test -s cluster
 
 # Twelve minutes, of which Cassandra's starts are most. SEED=7 SAMPLE=8 kills at other points, and at more of them.
 test-node: rust python image ## roll back, kill, cut off and look into a restore on a real node
