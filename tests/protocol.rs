@@ -80,8 +80,9 @@ fn an_unknown_option_is_told_with_all_that_are_known() {
         message,
         "Unsupported parameters for (cassandra_backup) module: bar, foo. Supported parameters include: backup_dir, \
          compression, config_file, container, docker_host, exclude_keyspaces, force, group, jmx_password, \
-         jmx_password_file, jmx_port, jmx_username, keep_snapshot, keyspaces, low_priority, mode, nodetool_flags, \
-         nodetool_path, owner, rate_limit, state, state_dir, stop_timeout, tag, threads, verify, wait_timeout, when_stopped (container_name, name)."
+         jmx_password_file, jmx_port, jmx_username, keep_days, keep_last, keep_snapshot, keyspaces, low_priority, \
+         mode, nodetool_flags, nodetool_path, owner, rate_limit, state, state_dir, stop_timeout, tag, threads, verify, \
+         wait_timeout, when_stopped (container_name, name)."
     );
 }
 
@@ -107,7 +108,7 @@ fn what_is_wrong_with_an_option_is_told_in_ansibles_words() {
         (
             &backup,
             json!({"container": "c", "state": "x"}),
-            "value of state must be one of: present, absent, got: x",
+            "value of state must be one of: present, snapshot, released, absent, got: x",
         ),
         (
             &backup,
@@ -255,7 +256,10 @@ fn a_secret_is_nowhere_in_a_failing_runs_output() {
     let run = Run::of("cassandra_backup");
     let args = json!({"container": "c", "jmx_password": "s3cret", "state": "not-s3cret", "tag": "s3cret"});
     let output = run.with_text(args.to_string());
-    assert_eq!(failure(&output)["msg"], "value of state must be one of: present, absent, got: not-********");
+    assert_eq!(
+        failure(&output)["msg"],
+        "value of state must be one of: present, snapshot, released, absent, got: not-********"
+    );
     assert!(!String::from_utf8_lossy(&output.stdout).contains("s3cret"));
 }
 
@@ -356,7 +360,7 @@ fn odd_characters_leave_as_ascii_and_arrive_as_they_were() {
         .failure(json!({"container": "c", "state": "ü\u{2028}\u{1f600}\u{7f}\n\""}));
     assert_eq!(
         result["msg"],
-        "value of state must be one of: present, absent, got: ü\u{2028}\u{1f600}\u{7f}\n\""
+        "value of state must be one of: present, snapshot, released, absent, got: ü\u{2028}\u{1f600}\u{7f}\n\""
     );
 }
 
