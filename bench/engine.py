@@ -142,7 +142,7 @@ def many_small():
 
 def memory(folder):
     """Ten times the same files are ten times the work."""
-    large = FOLDER / "corpus-large"
+    large = FOLDER / f"{folder.name}-large"
     if not large.exists():
         large.mkdir()
         for number in range(10):

@@ -41,24 +41,23 @@ impl Best {
         Best { blocks: Blocks::new(), finder: Finder::new(), scout: Scout::new(), split: Split::default() }
     }
 
-    pub fn deflate(&mut self, input: &[u8], out: &mut Vec<u8>) {
+    pub fn deflate(&mut self, carry: &mut Carry, input: &[u8], last: bool, out: &mut Vec<u8>) {
         self.finder.begin(input.len());
         if input.len() > SCOUTED / 2 {
             self.scout.heads.fill(0);
         }
-        let mut carry = Carry::default();
         let mut start = 0;
         loop {
             let mut end = input.len().min(start + SCOUTED);
             if end - start > SCOUTED / 2 && self.scout.finds_nothing(&input[..end], start) {
-                store(out, &mut carry, &input[start..end], end == input.len());
+                store(out, carry, &input[start..end], last && end == input.len());
             } else {
                 end = self.search(input, start);
-                self.blocks.write(out, &mut carry, &input[start..end], end == input.len());
+                self.blocks.write(out, carry, &input[start..end], last && end == input.len());
             }
             start = end;
             if end == input.len() {
-                return carry.finish(out);
+                return;
             }
         }
     }

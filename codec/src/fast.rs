@@ -16,6 +16,12 @@ const PROBED: usize = 16 << 10;
 const PROBE_WINDOW: usize = 2 << 10;
 const PROBE_HASH_BITS: u32 = 11;
 
+/// How many blocks so many bytes are, and of which size: of one, so that some can be decoded side by side.
+fn divide(length: usize) -> (usize, usize) {
+    let blocks = ((length + BLOCK / 2) / BLOCK).max(1);
+    (blocks, length.div_ceil(blocks).max(1))
+}
+
 pub struct Fast {
     blocks: Blocks,
     /// The last place of a hash, in the low bits of the index.
@@ -35,39 +41,44 @@ impl Fast {
     }
 
     pub fn member(&mut self, input: &[u8], out: &mut Vec<u8>) {
-        // A small member clears but a small table.
-        self.hash_bits = (usize::BITS - input.len().leading_zeros()).clamp(4, HASH_BITS);
-        self.heads[..1 << self.hash_bits].fill(0);
-        let blocks = ((input.len() + BLOCK / 2) / BLOCK).max(1);
-        // Of one size, so that some can be decoded side by side.
-        let size = input.len().div_ceil(blocks).max(1);
+        let (blocks, size) = divide(input.len());
         let hints = frame::begin(out, blocks, size);
-        let deflated = out.len();
         let mut carry = Carry::default();
-        for block in 0..blocks {
-            let position = (out.len() - deflated) * 8 + carry.count();
-            let (start, end) = (block * size, input.len().min((block + 1) * size));
-            if self.block(out, &mut carry, input, (start, end)) && hints > 0 {
-                out[hints + 4 * block..][..4].copy_from_slice(&frame::literals(position));
-            }
-        }
+        self.deflate(&mut carry, input, true, hints, out);
         carry.finish(out);
     }
 
-    /// Writes `input[start..end]` as one block; whether as one of literals only.
+    /// `hints` is where the member has room for them; 0 where it has none.
+    pub fn deflate(&mut self, carry: &mut Carry, input: &[u8], last: bool, hints: usize, out: &mut Vec<u8>) {
+        // A small member clears but a small table.
+        self.hash_bits = (usize::BITS - input.len().leading_zeros()).clamp(4, HASH_BITS);
+        self.heads[..1 << self.hash_bits].fill(0);
+        let (blocks, size) = divide(input.len());
+        let deflated = out.len();
+        for block in 0..blocks {
+            let position = (out.len() - deflated) * 8 + carry.count();
+            let (start, end) = (block * size, input.len().min((block + 1) * size));
+            let last = last && end == input.len();
+            if self.block(out, carry, &input[..end], start, last) && hints > 0 {
+                out[hints + 4 * block..][..4].copy_from_slice(&frame::literals(position));
+            }
+        }
+    }
+
+    /// Writes `input[start..]` as one block; whether as one of literals only.
     fn block(
         &mut self,
         out: &mut Vec<u8>,
         carry: &mut Carry,
         input: &[u8],
-        (start, end): (usize, usize),
+        start: usize,
+        last: bool,
     ) -> bool {
-        let last = end == input.len();
-        let data = &input[start..end];
+        let data = &input[start..];
         if data.len() >= PROBED && !self.has_matches(data) {
             return self.blocks.write_literals(out, carry, data, last);
         }
-        self.search(&input[..end], start);
+        self.search(input, start);
         self.blocks.write(out, carry, data, last);
         false
     }

@@ -71,9 +71,9 @@ pub fn literals(position: usize) -> [u8; 4] {
     (position as u32 | LITERALS).to_le_bytes()
 }
 
-pub fn end(out: &mut Vec<u8>, input: &[u8]) {
-    out.extend(crc32fast::hash(input).to_le_bytes());
-    out.extend((input.len() as u32).to_le_bytes());
+pub fn end(out: &mut Vec<u8>, crc: u32, size: usize) {
+    out.extend(crc.to_le_bytes());
+    out.extend((size as u32).to_le_bytes());
 }
 
 /// The deflate stream and the trailer, undivided, and the hints.

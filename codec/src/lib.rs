@@ -45,19 +45,42 @@ impl Encoder {
 
     /// Appends one whole gzip member that holds `input`; equal input gives equal bytes.
     pub fn member(&mut self, input: &[u8], out: &mut Vec<u8>) {
-        match &mut self.0 {
-            Kind::Stored => {
-                frame::begin(out, 1, input.len());
-                block::store(out, &mut Carry::default(), input, true);
-            }
-            Kind::Fast(fast) => fast.member(input, out),
-            Kind::Best(best) => {
-                frame::begin(out, 1, input.len());
-                best.deflate(input, out);
-            }
+        if let Kind::Fast(fast) = &mut self.0 {
+            fast.member(input, out);
+            return frame::end(out, crc32fast::hash(input), input.len());
         }
-        frame::end(out, input);
+        let mut pieces = self.begin(out);
+        self.piece(&mut pieces, input, true, out);
     }
+
+    /// Begins a member of pieces, for input that nobody holds as a whole: each is compressed by itself.
+    pub fn begin(&self, out: &mut Vec<u8>) -> Pieces {
+        frame::begin(out, 1, 0);
+        Pieces { carry: Carry::default(), crc: crc32fast::Hasher::new(), size: 0 }
+    }
+
+    /// Appends what follows; the member is whole with the last of them.
+    pub fn piece(&mut self, pieces: &mut Pieces, input: &[u8], last: bool, out: &mut Vec<u8>) {
+        let carry = &mut pieces.carry;
+        match &mut self.0 {
+            Kind::Stored => block::store(out, carry, input, last),
+            Kind::Fast(fast) => fast.deflate(carry, input, last, 0, out),
+            Kind::Best(best) => best.deflate(carry, input, last, out),
+        }
+        pieces.crc.update(input);
+        pieces.size += input.len();
+        if last {
+            std::mem::take(carry).finish(out);
+            frame::end(out, pieces.crc.clone().finalize(), pieces.size);
+        }
+    }
+}
+
+/// A member whose input comes piece by piece.
+pub struct Pieces {
+    carry: Carry,
+    crc: crc32fast::Hasher,
+    size: usize,
 }
 
 /// Why bytes are not the gzip member they should be.

@@ -85,6 +85,28 @@ fn every_length_at_which_a_block_more_begins() {
     }
 }
 
+#[test]
+fn a_member_of_pieces_is_as_readable_as_one_of_a_piece() {
+    let mut codecs = Codecs::new();
+    for input in [Vec::new(), text(300_000), noise(250_001, 256), vec![0; 140_000]] {
+        for size in [1 << 20, 131_072, 65_537, 997] {
+            for (level, encoder) in &mut codecs.encoders {
+                let mut member = Vec::new();
+                let mut pieces = encoder.begin(&mut member);
+                for piece in input.chunks(size) {
+                    encoder.piece(&mut pieces, piece, false, &mut member);
+                }
+                encoder.piece(&mut pieces, b"", true, &mut member);
+                let what = format!("{level:?}, pieces of {size}");
+                assert!(inflated_by_zlib(&member, input.len()).as_deref() == Ok(&input), "{what}");
+                let mut output = vec![0; input.len()];
+                assert_eq!(codecs.decoder.member(&member, &mut output), Ok(()), "{what}");
+                assert!(output == input, "{what}");
+            }
+        }
+    }
+}
+
 /// Lines that repeat in part.
 fn text(size: usize) -> Vec<u8> {
     let digits = noise(size, 10);

@@ -11,6 +11,7 @@ mod pass;
 mod pieces;
 pub mod reader;
 pub mod store;
+mod table;
 pub mod toc;
 mod toc_json;
 pub mod unpack;

@@ -3,6 +3,7 @@
 //! The layout is eStargz's: the JSON keys, the footer's 51 bytes and what they mean are not ours to change.
 
 use std::collections::HashSet;
+use std::io::Write;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -98,8 +99,9 @@ impl Entry {
 }
 
 impl Toc {
-    pub fn to_json(&self) -> Result<Vec<u8>> {
-        toc_json::write(&self.entries).context("cannot write the table of contents as JSON")
+    /// As JSON, of which no more than a little is held at a time.
+    pub fn write_json(&self, out: impl Write) -> Result<()> {
+        toc_json::write(&self.entries, out).context("cannot write the table of contents as JSON")
     }
 
     /// Reads the table of an archive whose table begins at `toc_offset`, and checks that it makes sense.
@@ -164,7 +166,9 @@ pub fn parse_digest(digest: &str) -> Result<[u8; 32]> {
 }
 
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[digit as usize])).collect()
 }
 
 /// Times as JSON has them: RFC 3339 in UTC, parts of a second only where there are any.

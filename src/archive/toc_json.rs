@@ -1,6 +1,7 @@
 //! The table of contents as eStargz's JSON, one object at a time.
 
 use std::fmt;
+use std::io::Write;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::de::{Deserializer, SeqAccess, Visitor};
@@ -12,8 +13,8 @@ use crate::dir::RelativePath;
 /// Readers hold one chunk in memory: larger ones are refused.
 const MAX_CHUNK: u64 = 64 << 20;
 
-pub fn write(entries: &[Entry]) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&Written { version: 1, entries: Objects(entries) })
+pub fn write(entries: &[Entry], out: impl Write) -> serde_json::Result<()> {
+    serde_json::to_writer(out, &Written { version: 1, entries: Objects(entries) })
 }
 
 /// The entries, and where the last chunk begins.
@@ -197,13 +198,18 @@ impl Builder {
         Ok(())
     }
 
-    /// Makes sure that the last entry's chunks are all there.
-    fn complete(self) -> Result<Builder> {
-        if let Some(last) = self.entries.last()
-            && last.file_size().unwrap_or(0) != self.covered
-        {
-            let (name, size) = (last.tar_name(), last.file_size().unwrap_or(0));
-            bail!("`{name}`: its chunks end at byte {} of {size}", self.covered);
+    /// Makes sure that the last entry's chunks are all there, and gives back the room that more would have had.
+    fn complete(mut self) -> Result<Builder> {
+        let Some(last) = self.entries.last_mut() else { return Ok(self) };
+        let size = last.file_size().unwrap_or(0);
+        ensure!(
+            size == self.covered,
+            "`{}`: its chunks end at byte {} of {size}",
+            last.tar_name(),
+            self.covered
+        );
+        if let Content::File { chunks, .. } = &mut last.content {
+            chunks.shrink_to_fit();
         }
         Ok(self)
     }

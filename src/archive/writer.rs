@@ -1,6 +1,6 @@
 //! Packs files from where they lie into an archive, in the layout of `docs/archive-format.md`.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +14,7 @@ use crate::archive::header;
 use crate::archive::manifest::{self, Manifest};
 use crate::archive::members::{Attributes, Member, Parents, Source};
 use crate::archive::opened::{Opened, Seen};
+use crate::archive::table;
 use crate::archive::toc::{self, Chunk, Content, Entry, Names, Toc};
 use crate::archive::workers::{self, Workers};
 use crate::dir::{Dir, RelativePath, is_not_found};
@@ -48,13 +49,14 @@ pub fn write(
     out: impl Write,
     manifest: &Manifest,
     roots: &[Dir],
-    members: &[Member],
+    members: Vec<Member>,
     Packing { compression, threads }: Packing,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Written> {
-    check(manifest, members)?;
+    check(manifest, &members)?;
+    let level = level(compression);
     let worker = || {
-        let mut encoder = Encoder::new(level(compression));
+        let mut encoder = Encoder::new(level);
         move |batch: Batch| batch.compressed(&mut encoder)
     };
     workers::with(threads, worker, |workers| {
@@ -64,6 +66,7 @@ pub fn write(
             parents: Parents::new(roots),
             roots,
             chunk_size: chunk_size(manifest.bytes),
+            level,
             quiet: Quiet::new(),
             batch: Batch::default(),
             spare: Vec::new(),
@@ -95,7 +98,7 @@ fn level(compression: Compression) -> Level {
     }
 }
 
-const CANNOT_WRITE: &str = "cannot write the archive";
+pub(super) const CANNOT_WRITE: &str = "cannot write the archive";
 
 /// What a reader would refuse is refused before hours of work.
 fn check(manifest: &Manifest, members: &[Member]) -> Result<()> {
@@ -176,12 +179,16 @@ struct Output<W> {
     sha256: Sha256,
 }
 
-impl<W: Write> Output<W> {
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out.write_all(bytes).context(CANNOT_WRITE)?;
+impl<W: Write> Write for Output<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write_all(bytes)?;
         self.sha256.update(bytes);
         self.written += bytes.len() as u64;
-        Ok(())
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -191,6 +198,7 @@ struct Packer<'a, 'j, 'w, W> {
     parents: Parents<'a>,
     roots: &'a [Dir],
     chunk_size: u64,
+    level: Level,
     quiet: Quiet,
     batch: Batch,
     /// Batches that were written: their memory is used again.
@@ -211,22 +219,18 @@ impl<W: Write> Packer<'_, '_, '_, W> {
         Ok(())
     }
 
-    fn pack(&mut self, member: &Member, progress: &mut dyn FnMut(u64)) -> Result<()> {
-        let Attributes { mode, uid, gid, mtime } = member.attributes;
-        self.header(Entry {
-            name: member.name.clone(),
-            mode,
-            uid,
-            gid,
-            mtime,
-            content: content(&member.source),
-        });
-        let Source::File { root, path, size } = &member.source else { return Ok(()) };
+    fn pack(&mut self, member: Member, progress: &mut dyn FnMut(u64)) -> Result<()> {
+        let Member { name, attributes: Attributes { mode, uid, gid, mtime }, source } = member;
+        let Source::File { root, path, size } = source else {
+            self.header(Entry { name, mode, uid, gid, mtime, content: Content::Directory });
+            return Ok(());
+        };
+        self.header(Entry { name, mode, uid, gid, mtime, content: file(size) });
 
-        let listed = Seen { size: *size, mtime };
-        let mut source = self.open(*root, path)?;
+        let listed = Seen { size, mtime };
+        let mut source = self.open(root, &path)?;
         source.compare(&listed, "between listing and packing")?;
-        let mut left = *size;
+        let mut left = size;
         while left > 0 {
             interrupt::check()?;
             let chunk = left.min(self.chunk_size);
@@ -236,7 +240,7 @@ impl<W: Write> Packer<'_, '_, '_, W> {
             progress(chunk);
         }
         source.compare(&listed, "while it was read")?;
-        self.pad(*size);
+        self.pad(size);
         Ok(())
     }
 
@@ -303,11 +307,15 @@ impl<W: Write> Packer<'_, '_, '_, W> {
                 continue;
             };
             let Content::File { chunks, .. } = &mut entry.content else { bail!("a chunk without a file") };
+            if chunks.is_empty() {
+                // A hundred thousand small files have a chunk each, and no room for more.
+                chunks.reserve_exact(1);
+            }
             let start = chunks.last().map_or(0, |chunk| chunk.start + chunk.size);
             let offset = self.out.written + member.offset as u64;
             chunks.push(Chunk { offset, start, size: member.chunk as u64, sha256: member.sha256 });
         }
-        self.out.write(&batch.out)?;
+        self.out.write_all(&batch.out).context(CANNOT_WRITE)?;
         self.spare.push(batch.cleared());
         Ok(true)
     }
@@ -316,21 +324,16 @@ impl<W: Write> Packer<'_, '_, '_, W> {
         self.end_member();
         self.give()?;
         while self.take()? {}
-        let json = self.toc.to_json()?;
-        let (size, toc_offset) = (json.len() as u64, self.out.written);
-        self.next_member(None, 0)?;
-        self.batch.bytes.extend(&header::of(&own_entry(toc::NAME, size, manifest)?));
-        self.batch.bytes.extend(&json);
-        self.pad(size);
-        self.batch.bytes.extend(&header::END);
-        self.end_member();
-        self.give()?;
-        while self.take()? {}
-        self.out.write(&toc::footer(toc_offset))?;
-        self.out.out.flush().context(CANNOT_WRITE)?;
+        let toc_offset = self.out.written;
+        let toc_sha256 = table::write(&self.toc, manifest, Encoder::new(self.level), &mut self.out)?;
+        self.out.write_all(&toc::footer(toc_offset)).context(CANNOT_WRITE)?;
+        self.out.flush().context(CANNOT_WRITE)?;
         let Output { written, sha256, .. } = self.out;
-        let toc_digest = toc::digest(&Sha256::digest(&json));
-        Ok(Written { size: written, sha256: toc::hex(&sha256.finalize()), toc_digest })
+        Ok(Written {
+            size: written,
+            sha256: toc::hex(&sha256.finalize()),
+            toc_digest: toc::digest(&toc_sha256),
+        })
     }
 }
 

@@ -20,7 +20,7 @@ fn packed_after(happens: impl FnOnce(&Path, &mut Vec<Member>)) -> Result<Written
     let mut members = members::below(&roots).unwrap();
     happens(&file, &mut members);
     let manifest = Manifest::parse(MANIFEST.as_bytes()).unwrap();
-    let written = write(Vec::new(), &manifest, &roots, &members, PACKING, &mut |_| {});
+    let written = write(Vec::new(), &manifest, &roots, members, PACKING, &mut |_| {});
     written.map_err(|error| {
         let told = tell(&error);
         anyhow::anyhow!("{}: {}", told.word, told.message.replace(here.path().to_str().unwrap(), "/data"))
@@ -64,7 +64,7 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
                 happens(&file);
             }
         };
-        write(Vec::new(), &manifest, &roots, &listed, PACKING, &mut progress).unwrap_err().to_string()
+        write(Vec::new(), &manifest, &roots, listed.clone(), PACKING, &mut progress).unwrap_err().to_string()
     };
 
     assert_eq!(

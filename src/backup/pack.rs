@@ -94,7 +94,7 @@ impl Job<'_> {
                     Stream::new(draft.file(), path),
                     &manifest,
                     &roots,
-                    &snapshot.members,
+                    snapshot.members,
                     packing,
                     &mut passed,
                 )

@@ -269,7 +269,7 @@ fn an_archive_of_a_later_format_is_told_and_not_removed() {
         out,
         &manifest,
         &roots,
-        &[],
+        Vec::new(),
         Packing { compression: Compression::None, threads: 1 },
         &mut |_| {},
     )

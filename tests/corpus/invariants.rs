@@ -47,7 +47,8 @@ pub fn footer(data: &[u8]) -> bool {
 /// What is a table of contents is read again as it is written, covers every file, and leads nowhere else.
 pub fn table(data: &[u8]) -> bool {
     let Ok(table) = Toc::parse(data, u64::MAX) else { return false };
-    let json = table.to_json().unwrap();
+    let mut json = Vec::new();
+    table.write_json(&mut json).unwrap();
     assert_eq!(Toc::parse(&json, u64::MAX).unwrap(), table);
     let mut last_offset = 0;
     for (index, entry) in table.entries.iter().enumerate() {
@@ -206,7 +207,7 @@ fn is_whole(path: &Path, work: &Path) -> bool {
         out,
         archive.manifest(),
         &roots,
-        &found,
+        found,
         Packing { compression: Compression::Fast, threads: 2 },
         &mut |_| {},
     )

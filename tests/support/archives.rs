@@ -65,7 +65,7 @@ pub fn pack_as(directories: &[&Path], archive: &Path, packing: Packing) -> Resul
     let members = members::below(&roots)?;
     let out = File::create(archive).with_context(|| format!("cannot make `{}`", archive.display()))?;
     let out = Stream::new(&out, archive.to_owned());
-    writer::write(out, &manifest(&members, roots.len()), &roots, &members, packing, &mut |_| {})
+    writer::write(out, &manifest(&members, roots.len()), &roots, members, packing, &mut |_| {})
 }
 
 /// Packs an unpacked archive again, its files changed: with the manifest that lies there, and its counts made right.
@@ -82,7 +82,7 @@ pub fn repack(directory: &Path, archive: &Path) -> Result<Written> {
     }
     let out = File::create(archive).with_context(|| format!("cannot make `{}`", archive.display()))?;
     let packing = Packing { compression: Compression::Fast, threads: THREADS };
-    writer::write(out, &manifest, &roots, &members, packing, &mut |_| {})
+    writer::write(out, &manifest, &roots, members, packing, &mut |_| {})
 }
 
 /// The files whose names begin so, and their bytes.

@@ -205,7 +205,9 @@ impl Forge {
     pub fn of(archive: &Path) -> Forge {
         let bytes = std::fs::read(archive).unwrap();
         let archive = Archive::open(archive).unwrap();
-        let json: Value = serde_json::from_slice(&archive.toc().to_json().unwrap()).unwrap();
+        let mut json = Vec::new();
+        archive.toc().write_json(&mut json).unwrap();
+        let json: Value = serde_json::from_slice(&json).unwrap();
         let mut lines = json["entries"].as_array().unwrap().iter().cloned().peekable();
         let mut pieces = Vec::new();
         for entry in &archive.toc().entries {
