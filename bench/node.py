@@ -226,10 +226,82 @@ def costs():
         node.remove()
 
 
+def rate():
+    print("\n### rate_limit\n\n| asked, MB/s | read, MB/s |\n|---|---|", flush=True)
+    node = rig.Node("bench")
+    try:
+        fill(node, 1)
+        for limit in [20, 50, 100]:
+            result = node.run_module("cassandra_backup", tag="rate", force=True, verify=False, rate_limit=f"{limit}MB")
+            [seconds] = [step["seconds"] for step in result["steps"] if step["name"] == "pack"]
+            print(f"| {limit} | {result['backup']['bytes'] / 1e6 / seconds:.1f} |", flush=True)
+    finally:
+        node.remove()
+
+
+def processor_seconds():
+    """Of this whole machine, the node's and the Engine's included."""
+    user, nice, system = pathlib.Path("/proc/stat").read_text().split(maxsplit=4)[1:4]
+    return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def medusa():
+    """A full backup of Cassandra Medusa to local storage, which copies the files and hashes them, beside ours."""
+    size = float(os.environ.get("MEDUSA_GIGABYTES", "3"))
+    print(f"\n### A whole backup of a node with {size:g} GB (median)\n")
+    print("| | s | processor s of the machine | times ours |\n|---|---|---|---|", flush=True)
+    node = rig.Node("bench")
+    try:
+        fill(node, size)
+        command = medusa_command(node)
+        number, ours = iter(range(100)), None
+        ways = {
+            "ours, 2 threads": lambda: node.backup("beside", force=True, low_priority=False, threads=2),
+            "ours, 2 threads, verify: false": lambda: node.backup(
+                "beside", force=True, low_priority=False, threads=2, verify=False),
+            "Medusa, full": lambda: subprocess.run(
+                [*command, f"--backup-name=b{next(number)}", "--mode=full"], check=True, capture_output=True),
+        }
+        taken = {name: [] for name in ways}
+        for _ in range(ROUNDS):
+            for name, work in ways.items():
+                before = processor_seconds()
+                seconds, _ = timed(work)
+                taken[name].append((seconds, processor_seconds() - before))
+                shutil.rmtree(node.folder / "medusa/bucket", ignore_errors=True)
+        for name, both in taken.items():
+            seconds, spent = (statistics.median(values) for values in zip(*both))
+            ours = ours or seconds
+            print(f"| {name} | {seconds:.1f} | {spent:.1f} | {seconds / ours:.2f} |", flush=True)
+    finally:
+        node.remove()
+
+
+def medusa_command(node):
+    """Medusa runs beside the node's files and asks by `nodetool`: here on the host, and by `docker exec`."""
+    folder = node.folder / "medusa"
+    (folder / "bin").mkdir(parents=True)
+    nodetool = folder / "bin/nodetool"
+    nodetool.write_text(f'#!/bin/sh\nfor last; do case $last in -*) ;; esac; done\nexec docker exec {node.name} nodetool "$@"\n')
+    nodetool.chmod(0o755)
+    config = folder / "cassandra.yaml"
+    rig.docker("cp", f"{node.name}:/etc/cassandra/cassandra.yaml", str(config))
+    config.write_text(config.read_text().replace("/var/lib/cassandra", f"{node.folder}/data"))
+    settings = folder / "medusa.ini"
+    settings.write_text(
+        f"[cassandra]\nconfig_file = {config}\nis_ccm = 0\nuse_sudo = False\nresolve_ip_addresses = False\n"
+        f"check_running = nodetool version\n"
+        f"[storage]\nstorage_provider = local\nbucket_name = bucket\nbase_path = {folder}\nfqdn = {node.address()}\n"
+        f"[logging]\nenabled = 0\n[kubernetes]\nenabled = 0\n"
+    )
+    os.environ["PATH"] = f"{folder}/bin:{os.environ['PATH']}"
+    return [rig.ROOT / ".cache/medusa-venv/bin/medusa", "--config-file", settings, "backup-node"]
+
+
 def main():
     rig.FOLDER.mkdir(parents=True, exist_ok=True)
-    for part in os.environ.get("PARTS", "downtime load costs").split():
-        {"downtime": downtime, "load": load, "costs": costs}[part]()
+    for part in os.environ.get("PARTS", "downtime load costs rate").split():
+        {"downtime": downtime, "load": load, "costs": costs, "rate": rate, "medusa": medusa}[part]()
 
 
 main()

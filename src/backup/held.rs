@@ -2,6 +2,7 @@
 //! take theirs within seconds; packing takes as long as it takes.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -100,9 +101,16 @@ impl Job<'_> {
             let (taken, snapshot) = self.take(&live, report).await?;
             report.enter("ask again");
             let schema_version = live.nodetool.describe_cluster().await?.schema_versions.join(",");
-            let (identity, tables, whole_node) =
-                (live.identity.clone(), live.tables.clone(), live.whole_node);
-            let held = Held { taken, identity, tables, whole_node, schema_version };
+            let mut ring = BTreeMap::new();
+            ring.extend(live.nodetool.status().await?.into_iter().map(|peer| (peer.host_id, peer.state)));
+            let held = Held {
+                taken,
+                identity: live.identity.clone(),
+                tables: live.tables.clone(),
+                whole_node: live.whole_node,
+                schema_version,
+                ring,
+            };
             self.mark(state, Some(held.clone()))?;
             is_held.set(true);
             Ok((held, snapshot))
@@ -161,5 +169,5 @@ impl Job<'_> {
 
 fn told(held: &Held) -> Value {
     let taken = humantime::format_rfc3339_millis(held.taken).to_string();
-    json!({"taken": taken, "schema_version": held.schema_version})
+    json!({"taken": taken, "schema_version": held.schema_version, "ring": held.ring})
 }
