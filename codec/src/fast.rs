@@ -48,6 +48,8 @@ impl Fast {
         carry.finish(out);
     }
 
+    // Once: it is large, and two callers have it.
+    #[inline(never)]
     /// `hints` is where the member has room for them; 0 where it has none.
     pub fn deflate(&mut self, carry: &mut Carry, input: &[u8], last: bool, hints: usize, out: &mut Vec<u8>) {
         // A small member clears but a small table.

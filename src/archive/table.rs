@@ -15,7 +15,7 @@ use crate::archive::writer::{CANNOT_WRITE, CHUNK, own_entry};
 /// it. Returns its SHA-256.
 pub(super) fn write(toc: &Toc, manifest: &Manifest, encoder: Encoder, out: impl Write) -> Result<[u8; 32]> {
     let mut digested = Digested::default();
-    toc.write_json(BufWriter::new(&mut digested))?;
+    toc.write_json(&mut BufWriter::new(&mut digested))?;
     let entry = own_entry(toc::NAME, digested.size, manifest)?;
 
     let mut member = InPieces::new(encoder, out);

@@ -100,7 +100,7 @@ impl Entry {
 
 impl Toc {
     /// As JSON, of which no more than a little is held at a time.
-    pub fn write_json(&self, out: impl Write) -> Result<()> {
+    pub fn write_json(&self, out: &mut dyn Write) -> Result<()> {
         toc_json::write(&self.entries, out).context("cannot write the table of contents as JSON")
     }
 

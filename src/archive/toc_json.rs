@@ -13,7 +13,7 @@ use crate::dir::RelativePath;
 /// Readers hold one chunk in memory: larger ones are refused.
 const MAX_CHUNK: u64 = 64 << 20;
 
-pub fn write(entries: &[Entry], out: impl Write) -> serde_json::Result<()> {
+pub fn write(entries: &[Entry], out: &mut dyn Write) -> serde_json::Result<()> {
     serde_json::to_writer(out, &Written { version: 1, entries: Objects(entries) })
 }
 
