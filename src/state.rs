@@ -1,7 +1,7 @@
 //! What this host remembers of a node between runs, out of the container's reach: the lock, the mark of a
 //! snapshot that is ours, the journal of a restore, who the node was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -54,9 +54,9 @@ pub struct Held {
     pub whole_node: bool,
     /// After it was taken: the schema did not change meanwhile where it is the identity's.
     pub schema_version: String,
-    /// The state of each node of the ring (`UN`), by host id.
+    /// The host ids of the ring's nodes, by their state (`UN`).
     #[serde(default)]
-    pub ring: BTreeMap<String, String>,
+    pub ring: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Says that a stopped container is started for a backup, and is to be stopped again.

@@ -61,7 +61,7 @@ fn the_snapshot_is_held_and_nothing_more() {
     assert!(!node.backup_dir().exists());
     assert_eq!(result["node"]["host_id"], node.host_id());
     assert_eq!(result["snapshot"]["schema_version"], result["backup"]["schema_version"]);
-    assert_eq!(result["snapshot"]["ring"], json!({node.host_id(): "UN"}));
+    assert_eq!(result["snapshot"]["ring"], json!({"UN": [node.host_id()]}));
     let shown = result["backup"].as_object().unwrap();
     assert_eq!((&shown["tag"], shown["files"].as_u64() > Some(10)), (&json!("set"), true), "{shown:?}");
     for only_of_an_archive in ["path", "size", "sha256"] {

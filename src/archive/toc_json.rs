@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::de::{Deserializer, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::archive::toc::{Chunk, Content, Entry, Names, digest, parse_digest, rfc3339};
 use crate::dir::RelativePath;
@@ -13,8 +13,19 @@ use crate::dir::RelativePath;
 /// Readers hold one chunk in memory: larger ones are refused.
 const MAX_CHUNK: u64 = 64 << 20;
 
-pub fn write(entries: &[Entry], out: &mut dyn Write) -> serde_json::Result<()> {
-    serde_json::to_writer(out, &Written { version: 1, entries: Objects(entries) })
+/// One object at a time, each by the serializer that results have: another kind of output would be another copy of it.
+pub fn write(entries: &[Entry], out: &mut dyn Write) -> Result<()> {
+    let mut before: &[u8] = br#"{"version":1,"entries":["#;
+    let mut json = Vec::new();
+    for object in entries.iter().flat_map(objects) {
+        json.clear();
+        serde_json::to_writer(&mut json, &object)?;
+        out.write_all(before)?;
+        out.write_all(&json)?;
+        before = b",";
+    }
+    ensure!(!json.is_empty(), "a table of contents has entries");
+    Ok(out.write_all(b"]}")?)
 }
 
 /// The entries, and where the last chunk begins.
@@ -68,20 +79,6 @@ enum Kind {
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
-}
-
-#[derive(Serialize)]
-struct Written<'a> {
-    version: u32,
-    entries: Objects<'a>,
-}
-
-struct Objects<'a>(&'a [Entry]);
-
-impl Serialize for Objects<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().flat_map(objects))
-    }
 }
 
 /// An entry and, where it has more than one chunk, one more object for each further chunk.

@@ -2,7 +2,7 @@
 //! take theirs within seconds; packing takes as long as it takes.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -101,8 +101,10 @@ impl Job<'_> {
             let (taken, snapshot) = self.take(&live, report).await?;
             report.enter("ask again");
             let schema_version = live.nodetool.describe_cluster().await?.schema_versions.join(",");
-            let mut ring = BTreeMap::new();
-            ring.extend(live.nodetool.status().await?.into_iter().map(|peer| (peer.host_id, peer.state)));
+            let mut ring = BTreeMap::<String, BTreeSet<String>>::new();
+            for peer in live.nodetool.status().await? {
+                ring.entry(peer.state).or_default().insert(peer.host_id);
+            }
             let held = Held {
                 taken,
                 identity: live.identity.clone(),
