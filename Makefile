@@ -73,7 +73,7 @@ bench-node: build python image ## measure what a real node feels of a backup, an
 	@scripts/setup-bench
 	@CASSANDRA_BACKUP_PROGRAM=$(CURDIR)/$(program) $(run) python bench/node.py
 
-# NODES="3 10 30". A cluster of fake nodes on this machine: what is measured is the controller.
+# NODES="3 10 30", FORKS="5 30", PARTS="playbooks bare copies". A cluster of fake nodes on this machine: what is measured is the controller.
 bench-cluster: build python $(fake_node) ## measure what Ansible itself costs on many hosts (an hour)
 	@$(run) python bench/cluster.py $(fake_node)
 

@@ -18,6 +18,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SIZES = [int(count) for count in os.environ.get("NODES", "30").split()]
+FORKS = [int(count) for count in os.environ.get("FORKS", "").split()]  # without it 5, and as many as there are nodes
 LOGS = ROOT / ".cache/bench-cluster"
 BARE = 20  # tasks of a play that does nothing
 
@@ -93,6 +94,10 @@ class Run:
         self.results = sum(map(int, re.findall(r"(?:ok|skipped)=(\d+)", recap)))
         self.changed = sum(map(int, re.findall(r"changed=(\d+)", recap)))
 
+    def cells(self, tasks):
+        return (f"{self.seconds:.0f} | {self.processor:.0f} | {self.alone:.0f} | {tasks} "
+                f"| {self.processor / self.results * 1000:.0f} | {self.peak / 1024:.0f}")
+
     def sample(self, parent, over):
         """Their memory at its peak, and the seconds of the processor that the first of them alone has used."""
         ticks = os.sysconf("SC_CLK_TCK")
@@ -119,6 +124,17 @@ def proportional(process):
     return 0
 
 
+def clusters(fake_node):
+    """Each size with few forks and with as many as it has nodes."""
+    for count in SIZES:
+        cluster = Cluster(fake_node, count)
+        try:
+            for forks in FORKS or sorted({min(5, count), count}):
+                yield cluster, forks
+        finally:
+            cluster.end()
+
+
 def the_playbooks(cluster, forks):
     tag = ["--extra-vars", f"tag=forks{forks}"]
     for name, playbook, is_new in [("backup", "backup", True), ("backup, unchanged", "backup", False),
@@ -130,34 +146,29 @@ def the_playbooks(cluster, forks):
         yield name, run
 
 
-def tables(fake_node):
+def playbooks(fake_node):
     print("\n### The playbooks\n")
     print("| nodes | forks | | s | CPU s | of them one process | tasks | CPU ms a task and host | peak MiB (PSS) | skew s |")
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
-    bare = []
-    for count in SIZES:
-        cluster = Cluster(fake_node, count)
-        try:
-            for forks in sorted({min(5, count), count}):
-                for name, run in the_playbooks(cluster, forks):
-                    skew = f"{cluster.skew(f'forks{forks}'):.1f}" if name == "backup" else ""
-                    print(f"| {count} | {forks} | {name} | {run.seconds:.0f} | {run.processor:.0f} | {run.alone:.0f} | {run.tasks} "
-                          f"| {run.processor / run.results * 1000:.0f} | {run.peak / 1024:.0f} | {skew} |", flush=True)
-                for name, task in [
-                    ("debug", {"ansible.builtin.debug": {"msg": "nothing"}}),
-                    ("raw", {"ansible.builtin.raw": "true"}),
-                    ("ping", {"ansible.builtin.ping": {}}),
-                    ("cassandra_backup_info", {"cassandra_backup_info": {"backup_dir": str(cluster.folder / "none")}}),
-                ]:
-                    run = cluster.bare(name, task, forks)
-                    bare.append(f"| {count} | {forks} | `{name}` | {run.seconds:.0f} | {run.processor:.0f} "
-                                f"| {run.alone:.0f} | {run.processor / run.results * 1000:.0f} | {run.peak / 1024:.0f} |")
-        finally:
-            cluster.end()
+    for cluster, forks in clusters(fake_node):
+        for name, run in the_playbooks(cluster, forks):
+            skew = f"{cluster.skew(f'forks{forks}'):.1f}" if name == "backup" else ""
+            print(f"| {len(cluster.names)} | {forks} | {name} | {run.cells(run.tasks)} | {skew} |", flush=True)
+
+
+def bare(fake_node):
     print(f"\n### Plays of {BARE} tasks that do nothing\n")
-    print("| nodes | forks | module | s | CPU s | of them one process | CPU ms a task and host | peak MiB (PSS) |")
-    print("|---|---|---|---|---|---|---|---|")
-    print("\n".join(bare), flush=True)
+    print("| nodes | forks | module | s | CPU s | of them one process | tasks | CPU ms a task and host | peak MiB (PSS) |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    for cluster, forks in clusters(fake_node):
+        for name, task in [
+            ("debug", {"ansible.builtin.debug": {"msg": "nothing"}}),
+            ("raw", {"ansible.builtin.raw": "true"}),
+            ("ping", {"ansible.builtin.ping": {}}),
+            ("cassandra_backup_info", {"cassandra_backup_info": {"backup_dir": str(cluster.folder / "none")}}),
+        ]:
+            run = cluster.bare(name, task, forks)
+            print(f"| {len(cluster.names)} | {forks} | `{name}` | {run.cells(BARE)} |", flush=True)
 
 
 def copies(fake_node):
@@ -181,8 +192,8 @@ def copies(fake_node):
 def main():
     LOGS.mkdir(parents=True, exist_ok=True)
     fake_node = os.path.realpath(sys.argv[1])
-    tables(fake_node)
-    copies(fake_node)
+    for part in os.environ.get("PARTS", "playbooks bare copies").split():
+        {"playbooks": playbooks, "bare": bare, "copies": copies}[part](fake_node)
 
 
 main()
