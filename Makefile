@@ -8,7 +8,7 @@ run       := scripts/with-env
 export CARGO_TARGET_DIR := target
 
 .PHONY: help build demo test test-rust lint check-program molecule scenario-default scenario-protocol scenario-cluster matrix \
-	dist test-dist test-cluster test-node test-killed bench bench-node fuzz clean rust python readers docker image
+	dist test-dist test-cluster test-node test-killed bench bench-node bench-cluster fuzz clean rust python readers docker image
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -72,6 +72,10 @@ bench: rust python ## measure packing, verifying and unpacking beside tar, pigz,
 bench-node: build python image ## measure what a real node feels of a backup, and the downtime of a restore (half an hour)
 	@scripts/setup-bench
 	@CASSANDRA_BACKUP_PROGRAM=$(CURDIR)/$(program) $(run) python bench/node.py
+
+# NODES="3 10 30", FORKS="5 30", PARTS="playbooks bare copies". A cluster of fake nodes on this machine: what is measured is the controller.
+bench-cluster: build python $(fake_node) ## measure what Ansible itself costs on many hosts (an hour)
+	@$(run) python bench/cluster.py $(fake_node)
 
 matrix: build python image ## run what depends on Ansible under each version of ansible-core (a quarter of an hour)
 	@$(run) cargo build --locked --bins --examples
