@@ -27,6 +27,7 @@ Address = collections.namedtuple("Address", "street postcode")
 
 REPLICATION = "WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"
 
+QUOTED_INDEX_NAMES = (2, 2)
 VIEWS = (3, 0)
 RANGE_DELETES = (3, 0)
 SCHEMA_KEYSPACE = (3, 0)
@@ -128,6 +129,8 @@ def schema(version):
         if version >= STORAGE_ATTACHED_INDEXES and statement.startswith("CREATE INDEX"):
             kind = "sai" if "devices_rating" in statement else "legacy_local_table"
             statement += f" USING '{kind}'"
+        if version < QUOTED_INDEX_NAMES:
+            statement = statement.replace('INDEX "Table_Name"', "INDEX table_name")
         if version < SCHEMA_KEYSPACE:
             statement = statement.replace("{'enabled': false}", "{'sstable_compression': ''}")
         yield statement

@@ -272,8 +272,8 @@ pub fn told_to_java() -> Option<String> {
     OLD_ADDRESSES.get().map(|environment| {
         format!(
             "nodetool works in this container with `{environment}` only: its Java refuses the address that nodetool of \
-             this Cassandra gives it (`rmi://[127.0.0.1]`); it was told so for each call, as `JVM_OPTS` in the \
-             container's environment would for everybody"
+             this Cassandra gives it (`rmi://[127.0.0.1]`); it was told so for each call here, and would be for \
+             everybody's by the container's environment"
         )
     })
 }
