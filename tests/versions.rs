@@ -54,7 +54,7 @@ fn hints_in_the_containers_own_layer_are_out_of_reach_where_there_are_or_may_be_
         let result = node.run_module("cassandra_restore", json!({"tag": "nightly"}));
         let (word, message) = told(&result);
         let expected =
-            format!("the host path of `{hints}` in container `node` cannot be used: it lies in the container's own layer, not on a mount");
+            format!("`{hints}` of container `node` cannot be found on this host: it lies in the container's own layer, not on a mount");
         assert_eq!((word, message.split(". ").next()), ("host_path", Some(expected.as_str())));
     }
 }
@@ -79,7 +79,7 @@ fn a_java_that_refuses_nodetools_address_is_told_to_take_it_and_that_is_told() {
     let result = backup(&node, json!({"tag": "full"}));
     let message = format!(
         "`nodetool snapshot -t full` failed in container `node` (exit code 2): No space left on device. {RUNNING}. see \
-         Cassandra's log"
+         `docker logs` and try the command with `docker exec`"
     );
     assert_eq!(told(&result), ("nodetool_failed", message.as_str()));
 }

@@ -235,3 +235,22 @@ async fn read_config(
     let why = format!("it has no file `{}`", candidates.join("`, no file `"));
     Err(Error::NotCassandra { container: container.name.clone(), why }.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cassandra_yaml_is_looked_for_in_the_directories_of_the_class_path() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let home = "/opt/apache-cassandra-2.1.2/bin/..";
+        let java = words(&format!(
+            "java -ea -cp {home}/conf:{home}/build/classes/main:{home}/lib/airline-0.6.jar:/opt/lib/*:relative -Dx=y \
+             org.apache.cassandra.service.CassandraDaemon"
+        ));
+        let found: Vec<&str> = class_path(&java).collect();
+        assert_eq!(found, [format!("{home}/conf"), format!("{home}/build/classes/main")]);
+        assert_eq!(class_path(&words("java -jar x.jar")).next(), None);
+        assert_eq!(class_path(&[]).next(), None);
+    }
+}
