@@ -14,6 +14,7 @@ use crate::archive::manifest::TableEntry;
 use crate::archive::members::{Attributes, Member, Source};
 use crate::cassandra::data_files::{Component, TableDir, holding_snapshot};
 use crate::cassandra::nodetool::Tables;
+use crate::cassandra::release;
 use crate::dir::{Dir, Kind, RelativePath};
 use crate::error::Error;
 use crate::interrupt;
@@ -50,8 +51,10 @@ enum Speaks {
 impl Speaks {
     fn of(table: &str, tables: &BTreeSet<String>, release_version: &str) -> Speaks {
         let is_index = |name: &String| name.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'));
-        let is_old = ["2.", "3."].iter().any(|major| release_version.starts_with(major));
-        if is_old && tables.iter().any(is_index) { Speaks::OfOne } else { Speaks::OfAll }
+        match release::is_before(release_version, (4, 0)) && tables.iter().any(is_index) {
+            true => Speaks::OfOne,
+            false => Speaks::OfAll,
+        }
     }
 }
 
