@@ -14,7 +14,7 @@ use crate::archive::manifest::TableEntry;
 use crate::archive::members::{Attributes, Member, Source};
 use crate::cassandra::data_files::{Component, TableDir, holding_snapshot};
 use crate::cassandra::nodetool::Tables;
-use crate::cassandra::release;
+use crate::cassandra::version;
 use crate::dir::{Dir, Kind, RelativePath};
 use crate::error::Error;
 use crate::interrupt;
@@ -51,7 +51,7 @@ enum Speaks {
 impl Speaks {
     fn of(table: &str, tables: &BTreeSet<String>, release_version: &str) -> Speaks {
         let is_index = |name: &String| name.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'));
-        match release::is_before(release_version, (4, 0)) && tables.iter().any(is_index) {
+        match version::is_before(release_version, (4, 0)) && tables.iter().any(is_index) {
             true => Speaks::OfOne,
             false => Speaks::OfAll,
         }

@@ -7,4 +7,4 @@ mod death;
 pub mod node;
 pub mod nodetool;
 pub mod place;
-pub mod release;
+pub mod version;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::ansible::request::{NodeAccess, Secret};
-use crate::cassandra::{death, release};
+use crate::cassandra::{death, version};
 use crate::docker::{Container, ExecOutcome, RunState};
 use crate::error::Error;
 
@@ -146,7 +146,7 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
 
     /// `tablestats` (`cfstats` before 3.0): the only list of tables that needs no CQL client.
     pub async fn table_stats(&self, release_version: &str) -> Result<TableStats> {
-        let command = if release::is_before(release_version, (3, 0)) { "cfstats" } else { "tablestats" };
+        let command = if version::is_before(release_version, (3, 0)) { "cfstats" } else { "tablestats" };
         let stats = TableStats::parse(&self.ask_within(LONG_ANSWER_TIMEOUT, &[command]).await?);
         if stats.tables.is_empty() { Err(self.senseless(command, "`Table`")) } else { Ok(stats) }
     }

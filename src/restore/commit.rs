@@ -10,7 +10,7 @@ use crate::ansible::request::{Repair, Start};
 use crate::ansible::result::Report;
 use crate::archive::manifest::{Manifest, NodeIdentity};
 use crate::cassandra::nodetool::{Nodetool, Tables};
-use crate::cassandra::release;
+use crate::cassandra::version;
 use crate::docker::RunState;
 use crate::error::{Error, tell};
 use crate::interrupt;
@@ -146,7 +146,7 @@ impl Restore<'_> {
             return Ok(());
         }
         // Full is the default before 2.2, which does not know the flag. An archive may be older than the node.
-        let is_full = release::is_before(&nodetool.release_version().await?, (2, 2));
+        let is_full = version::is_before(&nodetool.release_version().await?, (2, 2));
         let flags: &[&str] = match (is_full, auto) {
             (true, true) => &["-pr"],
             (true, false) => &[],

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::archive::manifest::{Manifest, NodeIdentity};
-use crate::cassandra::release;
+use crate::cassandra::version;
 use crate::restore::plan::{Findings, Verdict};
 
 pub(super) fn compare(
@@ -129,7 +129,7 @@ pub(super) fn last_part(class: &str) -> &str {
 
 /// A format that this release has given up: `BigFormat.earliest_supported_version` is `ma` from 4.0 on.
 fn too_old<'a>(formats: &'a [String], node: &str) -> Option<&'a String> {
-    let (major, _) = release::parse(node)?;
+    let (major, _) = version::parse(node)?;
     formats.iter().find(|format| major >= 4 && format.as_str() < "ma" && !format.ends_with("-bti"))
 }
 
@@ -141,9 +141,9 @@ enum Versions {
 
 /// A release reads the sstables of its own and the major version before (NEWS.txt), never of a later one.
 fn versions(archive: &str, node: &str) -> Versions {
-    let parsed = (release::parse(archive), release::parse(node));
+    let parsed = (version::parse(archive), version::parse(node));
     let (Some(made), Some(reads)) = parsed else { return Versions::Same };
-    if let Some(why) = [archive, node].into_iter().find_map(release::is_out_of_reach) {
+    if let Some(why) = [archive, node].into_iter().find_map(version::is_out_of_reach) {
         return Versions::Unreadable(why.to_owned());
     }
     if made > reads {
