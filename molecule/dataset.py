@@ -28,6 +28,7 @@ Address = collections.namedtuple("Address", "street postcode")
 REPLICATION = "WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"
 
 QUOTED_INDEX_NAMES = (2, 2)
+PAGED_STATICS = (2, 2)  # up to 2.1.3, static columns are null on all pages but the first (CASSANDRA-8502)
 VIEWS = (3, 0)
 RANGE_DELETES = (3, 0)
 SCHEMA_KEYSPACE = (3, 0)
@@ -366,7 +367,7 @@ def main():
         control_connection_timeout=30,
     ) as cluster:
         session = cluster.connect()
-        session.default_fetch_size = 500
+        session.default_fetch_size = 500 if version_of(session) >= PAGED_STATICS else None
         match arguments.verb:
             case "write":
                 return write(session, arguments.expect, arguments.megabytes)

@@ -45,6 +45,7 @@ def cycle(node):
     try:
         node.wait_for_clients()
         node.dataset("write")
+        node.dataset("check")
         backed_up = went_well(node.run_module("cassandra_backup", tag="good"), changed=True)
         formats = formats_of(node.folder / "backup/good.tgz")
         again = went_well(node.run_module("cassandra_backup", tag="good"), changed=False)
