@@ -211,7 +211,7 @@ pub struct Backup {
     pub files: u64,
     pub bytes: u64,
     /// Of an archive that this module did not make: what it was proven right by.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub proven_by: Vec<String>,
 }
 
@@ -318,7 +318,7 @@ mod tests {
                 "tag": "nightly", "path": "/b/nightly.tgz", "size": 7, "sha256": "ab",
                 "created": "2026-11-22T04:15:30Z", "cluster_name": "c1", "host_id": "h1",
                 "cassandra_version": "4.1.7", "schema_version": "s1", "keyspaces": ["ks1"],
-                "tables": 1, "files": 3, "bytes": 31,
+                "tables": 1, "files": 3, "bytes": 31, "proven_by": [],
             })
         );
     }
