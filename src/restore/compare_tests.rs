@@ -177,7 +177,10 @@ fn of_an_archive_that_does_not_say_whose_it_is_nothing_is_compared_and_that_is_t
     config.config.num_tokens = Some(256);
     let warning = "`/backup/t.tgz` does not say of which node and version it is: the node that starts has to be h, \
                    unless `force: true` lets it be another";
-    assert_eq!(told(&config, &manifest), Verdict { refusals: Vec::new(), warnings: vec![warning.to_owned()] });
+    assert_eq!(
+        told(&config, &manifest),
+        Verdict { refusals: Vec::new(), warnings: vec![warning.to_owned()] }
+    );
     // But for what no release restores.
     let mut newer = found();
     newer.identity.as_mut().unwrap().cassandra_version = "5.1.0".to_owned();

@@ -28,7 +28,8 @@ fn header(kind: EntryType, name: &str, size: u64) -> Header {
 /// What is said of it in little memory.
 fn refused_in_little(node: &FakeNode, tar: &mut dyn FnMut(&mut dyn Write)) -> String {
     let path = node.host().join("bomb.tgz");
-    let mut gzip = flate2::write::GzEncoder::new(fs::File::create(&path).unwrap(), flate2::Compression::fast());
+    let mut gzip =
+        flate2::write::GzEncoder::new(fs::File::create(&path).unwrap(), flate2::Compression::fast());
     tar(&mut gzip);
     gzip.finish().unwrap();
     let result = node.start_module_within(RESTORE, json!({"src": path}), LITTLE).finish();
@@ -65,7 +66,8 @@ fn headers_that_claim_gigabytes_are_not_given_them() {
 fn lists_of_components_that_are_larger_than_any_are_not_kept() {
     let node = node();
     let told = refused_in_little(&node, &mut |to| {
-        to.write_all(header(EntryType::Regular, &format!("{LOCAL}/nb-1-big-TOC.txt"), 64 << 20).as_bytes()).unwrap();
+        to.write_all(header(EntryType::Regular, &format!("{LOCAL}/nb-1-big-TOC.txt"), 64 << 20).as_bytes())
+            .unwrap();
         zeros(to, 64);
         to.write_all(&[0; 1024]).unwrap();
     });
@@ -78,8 +80,8 @@ fn a_name_that_comes_twice_and_a_link_to_what_is_not_there_are_refused() {
     let path = node.host().join("odd.tar");
     let name = format!("{LOCAL}/nb-1-big-Filter.db");
     let mut tar = Builder::new(Vec::new());
-    for _ in 0..2 {
-        tar.append(&header(EntryType::Regular, &name, 1), &b"x"[..]).unwrap();
+    for content in ["x", "y"] {
+        tar.append(&header(EntryType::Regular, &name, 1), content.as_bytes()).unwrap();
     }
     fs::write(&path, tar.into_inner().unwrap()).unwrap();
     assert_eq!(refused(&node, &path), format!("foreign: `{name}` is in it twice"));

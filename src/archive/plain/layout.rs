@@ -43,9 +43,8 @@ fn is_in_table(rest: &[&str]) -> bool {
 
 /// `system/local-<id>` in a path: how many names lead to `system`.
 pub fn above_system(names: &[&str]) -> Option<usize> {
-    let is_it = |pair: &[&str]| {
-        pair[0] == "system" && split_id(pair[1]).is_some_and(|(table, _)| table == "local")
-    };
+    let is_it =
+        |pair: &[&str]| pair[0] == "system" && split_id(pair[1]).is_some_and(|(table, _)| table == "local");
     names.windows(2).position(is_it)
 }
 
@@ -83,7 +82,8 @@ mod tests {
         assert_eq!(of("ks/t-1/.i/nb-1-big-Data.db"), live(&["ks", "t-1", ".i", "nb-1-big-Data.db"]));
         assert_eq!(of("ks/t-1/snapshots/a"), Place::Snapshot("a", vec!["ks", "t-1"]));
         assert_eq!(of("ks/t-1/snapshots/a/.i/x"), Place::Snapshot("a", vec!["ks", "t-1", ".i", "x"]));
-        for passed in ["ks", "ks/t-1/snapshots", "ks/t-1/backups", "ks/t-1/backups/x", "ks/t-1/backups/.i/x"] {
+        for passed in ["ks", "ks/t-1/snapshots", "ks/t-1/backups", "ks/t-1/backups/x", "ks/t-1/backups/.i/x"]
+        {
             assert_eq!(of(passed), Place::Passed, "{passed}");
         }
         let others = ["lost+found", "commitlog/x", "hints", ".x/y/z", "ks/t-1/a/b", "ks/t-1/snapshots/a/b/c"];

@@ -56,6 +56,12 @@ struct Found {
     content: usize,
 }
 
+impl Found {
+    fn is_file(&self) -> bool {
+        self.member.kind != Kind::Directory
+    }
+}
+
 /// Reads all of it.
 pub fn read(path: &Path, file: &File, wanted: &Wanted) -> Result<(Manifest, Toc, Plain)> {
     let (mut found, finished) = scan(path, file)?;
@@ -69,8 +75,9 @@ pub fn read(path: &Path, file: &File, wanted: &Wanted) -> Result<(Manifest, Toc,
     proven_by.extend(checked.proven_by);
     let mut keyspaces: Vec<String> = checked.tables.iter().map(|table| table.keyspace.clone()).collect();
     keyspaces.dedup();
-    let (files, bytes) =
-        toc.data_files().fold((0, 0_u64), |(files, bytes), (_, size)| (files + 1, bytes.saturating_add(size)));
+    let (files, bytes) = toc
+        .data_files()
+        .fold((0, 0_u64), |(files, bytes), (_, size)| (files + 1, bytes.saturating_add(size)));
     let manifest = Manifest {
         format: FORMAT,
         tag: chosen.tag.clone().or_else(|| wanted.tag.clone()).unwrap_or_else(|| stem(path)),
@@ -133,7 +140,10 @@ fn scan(path: &Path, file: &File) -> Result<(Vec<Found>, Finished)> {
                 let content = match &member.kind {
                     Kind::Link(target) => *by_name.get(target).ok_or_else(|| {
                         let (name, target) = (member.name.as_str(), target.as_str());
-                        foreign(path, &format!("`{name}` in it is a hard link to `{target}`, which is not before it"))
+                        foreign(
+                            path,
+                            &format!("`{name}` in it is a hard link to `{target}`, which is not before it"),
+                        )
                     })?,
                     _ => found.len(),
                 };
@@ -198,7 +208,7 @@ fn choose(path: &Path, found: &[Found], wanted: &Wanted) -> Result<Chosen> {
     let tag = named.or_else(|| whole.first().copied());
     let (mut names, mut left_out) = (Vec::new(), BTreeMap::new());
     for ((found, place), full) in found.iter().zip(&places).zip(&paths) {
-        let is_directory = found.member.kind == Kind::Directory;
+        let is_directory = !found.is_file();
         let name = match place {
             Place::Live(name) if tag.is_none() => Some(name),
             Place::Snapshot(of, name) if tag == Some(*of) => Some(name),
@@ -212,11 +222,25 @@ fn choose(path: &Path, found: &[Found], wanted: &Wanted) -> Result<Chosen> {
         });
         names.push(name.map(|name| RelativePath::parse(&name.join("/"))).transpose()?);
         if *place == Place::Elsewhere {
-            let shown = full[..full.len().min(top.len() + 1)].join("/");
+            let common = full.iter().zip(top).take_while(|(one, other)| one == other).count();
+            let shown = full[..full.len().min(common + 1)].join("/");
             left_out.insert(shown, ());
         }
     }
+    pass_over_doubles(found, &mut names);
     Ok(Chosen { notes: notes(path, tag, left_out.into_keys()), tag: tag.map(str::to_owned), names })
+}
+
+/// `find | tar -T -` packs a file once by itself, and once with its directory.
+fn pass_over_doubles(found: &[Found], names: &mut [Option<RelativePath>]) {
+    let content = |index: usize| found[index].is_file().then_some(&found[found[index].content].chunks);
+    let mut first = HashMap::new();
+    for (index, name) in names.iter_mut().enumerate().filter(|(index, _)| content(*index).is_some()) {
+        let before = name.clone().map(|name| *first.entry(name).or_insert(index));
+        if before.is_some_and(|before| before != index && content(before) == content(index)) {
+            *name = None;
+        }
+    }
 }
 
 /// The names that lead to the directory that holds `system/local-<id>`.
@@ -236,7 +260,10 @@ fn notes(path: &Path, tag: Option<&str>, left_out: impl Iterator<Item = String>)
     const SHOWN: usize = 8;
     let mut notes = Vec::new();
     if let Some(tag) = tag {
-        notes.push(format!("of `{}` the snapshot `{tag}` is restored, and nothing else that it holds", path.display()));
+        notes.push(format!(
+            "of `{}` the snapshot `{tag}` is restored, and nothing else that it holds",
+            path.display()
+        ));
     }
     let left_out: Vec<String> = left_out.collect();
     if !left_out.is_empty() {
@@ -274,8 +301,8 @@ fn table(
         }
         directory = Attributes { mode: 0o755, ..member.attributes };
         let twice = sources.insert(name, Some(index));
-        let is_file = |index: usize| found[index].member.kind != Kind::Directory;
-        if twice.is_some_and(|other| is_file(index) || other.is_some_and(is_file)) {
+        let is_file = |index: usize| found[index].is_file();
+        if twice.is_some_and(|before| is_file(index) || before.is_some_and(is_file)) {
             return Err(foreign(path, &format!("`{}` is in it twice", member.name.as_str())));
         }
     }
@@ -283,11 +310,14 @@ fn table(
     let mut entries = vec![None; found.len()];
     for (index, (name, source)) in sources.into_iter().enumerate() {
         let (attributes, content) = match source {
-            Some(source) if found[source].member.kind != Kind::Directory => {
+            Some(source) if found[source].is_file() => {
                 let (attributes, own) = (found[source].member.attributes, found[source].content);
                 if entries[own].replace(index).is_some() {
                     let name = found[source].member.name.as_str();
-                    return Err(foreign(path, &format!("`{name}` in it is a hard link to a file that counts as well")));
+                    return Err(foreign(
+                        path,
+                        &format!("`{name}` in it is a hard link to a file that counts as well"),
+                    ));
                 }
                 let chunks = std::mem::take(&mut found[own].chunks);
                 (attributes, Content::File { size: found[own].size, chunks })

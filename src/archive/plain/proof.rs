@@ -92,7 +92,7 @@ pub fn check(path: &Path, found: &[Found], chosen: &Chosen) -> Result<Checked> {
         let (Some(keyspace), Some(directory)) = (names.next(), names.next()) else { continue };
         let table = tables.entry((keyspace, directory)).or_default();
         let entry = table.entry.get_or_insert_with(|| new_entry(keyspace, directory));
-        if own.member.kind == Kind::Directory {
+        if !own.is_file() {
             continue;
         }
         let content = &found[own.content];
@@ -120,7 +120,8 @@ pub fn check(path: &Path, found: &[Found], chosen: &Chosen) -> Result<Checked> {
     for ((keyspace, directory), table) in tables {
         checked.tables.extend(table.checked(&format!("{keyspace}/{directory}"), &mut wrong, &mut count));
     }
-    let is_known = |table: &TableEntry| (table.keyspace.as_str(), table.table.as_str()) == ("system", "local");
+    let is_known =
+        |table: &TableEntry| (table.keyspace.as_str(), table.table.as_str()) == ("system", "local");
     if !checked.tables.iter().any(|table| is_known(table) && table.sstables > 0) {
         wrong.push("`system.local` has no sstable: who the node was is not in it".to_owned());
     }

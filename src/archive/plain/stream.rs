@@ -174,11 +174,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn all(
-        mut self,
-        mut tar: tar::Archive<Metered>,
-        on: &mut dyn FnMut(Part) -> Result<()>,
-    ) -> Result<()> {
+    fn all(mut self, mut tar: tar::Archive<Metered>, on: &mut dyn FnMut(Part) -> Result<()>) -> Result<()> {
         let mut buffer = vec![0; PART];
         let mut members = 0;
         self.meter.left.set(MOST_HEADER);
