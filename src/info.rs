@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::ansible::request::InfoRequest;
 use crate::ansible::result::Report;
+use crate::archive::plain::Wanted;
 use crate::archive::reader::Archive;
 use crate::archive::store::Store;
 use crate::cassandra::node::Node;
@@ -66,7 +67,10 @@ fn list(backup_dir: &Path, only: Option<&str>, verify: Option<Effort>) -> Result
     for tag in store.tags()?.into_iter().filter(|tag| only.is_none_or(|only| only == tag)) {
         interrupt::check()?;
         let path = store.path_of(&tag);
-        let described = Archive::open(&path).and_then(|archive| describe(archive, verify));
+        let described = match verify {
+            None => Archive::open(&path).and_then(|archive| Ok(json!(archive.backup()?))),
+            Some(effort) => effort.spend(|threads| verified(&path, &tag, threads)),
+        };
         interrupt::check()?;
         backups.push(described.unwrap_or_else(|error| {
             let told = tell(&error);
@@ -76,13 +80,13 @@ fn list(backup_dir: &Path, only: Option<&str>, verify: Option<Effort>) -> Result
     Ok(backups)
 }
 
-fn describe(archive: Archive, verify: Option<Effort>) -> Result<Value> {
+/// Every byte of it is read; only then is there anything to be told of a tar that is not ours.
+fn verified(path: &Path, tag: &str, threads: usize) -> Result<Value> {
+    let archive = Archive::open_any(path, &Wanted { tag: Some(tag.to_owned()), data_directories: 1 })?;
+    let verified = archive.verify(threads, &mut |_| {})?;
     let mut backup = json!(archive.backup()?);
-    if let Some(effort) = verify {
-        let verified = effort.spend(|threads| archive.verify(threads, &mut |_| {}))?;
-        backup["sha256"] = json!(verified.sha256);
-        backup["verified"] = json!(true);
-    }
+    backup["sha256"] = json!(verified.sha256);
+    backup["verified"] = json!(true);
     Ok(backup)
 }
 

@@ -54,6 +54,25 @@ pub struct NodeIdentity {
 }
 
 impl NodeIdentity {
+    /// Of an archive that does not say whose it is: everything is empty.
+    pub fn unknown(data_directories: usize) -> NodeIdentity {
+        NodeIdentity {
+            cluster_name: String::new(),
+            host_id: String::new(),
+            data_center: String::new(),
+            rack: String::new(),
+            tokens: Vec::new(),
+            partitioner: String::new(),
+            cassandra_version: String::new(),
+            schema_version: String::new(),
+            data_directories: vec![String::new(); data_directories],
+        }
+    }
+
+    pub fn is_known(&self) -> bool {
+        !self.host_id.is_empty()
+    }
+
     /// As results show it: what a set of a cluster's archives has to know of each node.
     pub fn told(&self) -> Value {
         json!({
@@ -191,6 +210,9 @@ pub struct Backup {
     pub tables: u64,
     pub files: u64,
     pub bytes: u64,
+    /// Of an archive that this module did not make: what it was proven right by.
+    #[serde(default)]
+    pub proven_by: Vec<String>,
 }
 
 impl Backup {
@@ -210,6 +232,7 @@ impl Backup {
             tables: manifest.tables.len() as u64,
             files: manifest.files,
             bytes: manifest.bytes,
+            proven_by: Vec::new(),
         }
     }
 }
@@ -295,7 +318,7 @@ mod tests {
                 "tag": "nightly", "path": "/b/nightly.tgz", "size": 7, "sha256": "ab",
                 "created": "2026-11-22T04:15:30Z", "cluster_name": "c1", "host_id": "h1",
                 "cassandra_version": "4.1.7", "schema_version": "s1", "keyspaces": ["ks1"],
-                "tables": 1, "files": 3, "bytes": 31,
+                "tables": 1, "files": 3, "bytes": 31, "proven_by": [],
             })
         );
     }

@@ -9,6 +9,7 @@ pub mod members;
 mod opened;
 mod pass;
 mod pieces;
+pub mod plain;
 pub mod reader;
 pub mod store;
 mod table;

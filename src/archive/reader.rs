@@ -13,6 +13,7 @@ use crate::archive::gzip;
 use crate::archive::header::{self, BLOCK};
 use crate::archive::manifest::{self, Backup, Manifest};
 use crate::archive::pass::{End, Event, Pass, damaged, told};
+use crate::archive::plain::{self, Plain, Wanted};
 use crate::archive::toc::{self, FOOTER_SIZE, Toc};
 use crate::archive::unpack::place;
 use crate::error::Error;
@@ -29,7 +30,8 @@ const MAX_MANIFEST: u64 = 8 << 20;
 /// A checksum file holds one line.
 const MAX_CHECKSUM: u64 = 4096;
 
-/// An archive whose footer, table of contents and manifest are all right; its files were not looked at.
+/// An archive whose footer, table of contents and manifest are all right; its files were not looked at. Or a plain tar,
+/// of which there is nothing to be known before it was read to its end.
 #[derive(Debug)]
 pub struct Archive {
     pub(super) path: PathBuf,
@@ -37,7 +39,13 @@ pub struct Archive {
     size: u64,
     manifest: Manifest,
     pub(super) toc: Toc,
-    end: End,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    Own(End),
+    Plain(Plain),
 }
 
 /// What a full reading has proved right.
@@ -50,10 +58,29 @@ pub struct Verified {
 impl Archive {
     /// Reads no more than the footer, the table of contents and the manifest.
     pub fn open(path: &Path) -> Result<Archive> {
+        let no_table = || foreign(path, "it has no table of contents".to_owned());
+        Archive::open_own(path)?.ok_or_else(no_table)
+    }
+
+    /// [`Archive::open`]; where it is a tar of a data directory that somebody else made, all of it is read.
+    pub fn open_any(path: &Path, wanted: &Wanted) -> Result<Archive> {
+        if let Some(own) = Archive::open_own(path)? {
+            return Ok(own);
+        }
+        let (file, size) = open_file(path)?;
+        let (manifest, toc, mut plain) = plain::read(path, &file, wanted)?;
+        if let Some(beside) = compare_with_recorded(path, &plain.sha256)? {
+            plain.proven_by.insert(0, format!("`{}`", beside.display()));
+        }
+        Ok(Archive { path: path.to_owned(), file, size, manifest, toc, form: Form::Plain(plain) })
+    }
+
+    /// `None` where it was never an archive of ours.
+    fn open_own(path: &Path) -> Result<Option<Archive>> {
         let (file, size) = open_file(path)?;
         let end = match read_footer(&file, size).with_context(|| cannot_read(path))? {
             Some(toc_offset) => toc_offset,
-            None => return Err(without_footer(path, &file, size)),
+            None => return refuse_cut(path, &file, size).map(|()| None),
         };
         let mut archive_file = &file;
         archive_file.seek(SeekFrom::Start(end)).with_context(|| cannot_read(path))?;
@@ -80,7 +107,7 @@ impl Archive {
 
         let toc_size = json.len() as u64;
         let end = End { toc_offset: end, toc_size, toc_sha256: Sha256::digest(&json).into() };
-        Ok(Archive { path: path.to_owned(), file, size, manifest, toc, end })
+        Ok(Some(Archive { path: path.to_owned(), file, size, manifest, toc, form: Form::Own(end) }))
     }
 
     pub fn path(&self) -> &Path {
@@ -105,45 +132,48 @@ impl Archive {
         self.manifest.bytes
     }
 
-    /// `sha256:…` of the table of contents: it covers every chunk, and so names what is in the archive.
+    /// `sha256:…` of the table of contents: it covers every chunk, and so names what is in the archive. Of a plain tar
+    /// it is the whole file's.
     pub fn toc_digest(&self) -> String {
-        toc::digest(&self.end.toc_sha256)
+        match &self.form {
+            Form::Own(end) => toc::digest(&end.toc_sha256),
+            Form::Plain(plain) => format!("sha256:{}", plain.sha256),
+        }
     }
 
     /// What results show of it; the SHA-256 is the one written beside it, unproved.
     pub fn backup(&self) -> Result<Backup> {
-        Ok(Backup::of(&self.manifest, &self.path, self.size, self.recorded_sha256()?))
+        let (sha256, proven_by) = match &self.form {
+            Form::Own(_) => (self.recorded_sha256()?, Vec::new()),
+            Form::Plain(plain) => (Some(plain.sha256.clone()), plain.proven_by.clone()),
+        };
+        Ok(Backup { proven_by, ..Backup::of(&self.manifest, &self.path, self.size, sha256) })
+    }
+
+    /// Of a plain tar what whoever restores it has to know.
+    pub fn notes(&self) -> Vec<String> {
+        let Form::Plain(plain) = &self.form else { return Vec::new() };
+        let (path, proven_by) = (self.path.display(), plain.proven_by.join(", "));
+        let proven = format!(
+            "`{path}` was not made by this module, and does not say what it should hold: it is proven by {proven_by}"
+        );
+        [proven].into_iter().chain(plain.notes.iter().cloned()).collect()
     }
 
     /// The SHA-256 that `<archive>.sha256` holds; `None` where there is no such file.
     pub fn recorded_sha256(&self) -> Result<Option<String>> {
-        let path = self.checksum_path();
-        let mut text = Vec::new();
-        let read = open_whatever(&path).and_then(|file| match file.metadata()?.is_file() {
-            true => file.take(MAX_CHECKSUM).read_to_end(&mut text),
-            false => Ok(0),
-        });
-        match read {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            read => read.with_context(|| format!("cannot read `{}`", path.display()))?,
-        };
-        let first = std::str::from_utf8(&text).ok().and_then(|text| text.split_whitespace().next());
-        match first.filter(|word| word.len() == 64 && word.bytes().all(|digit| digit.is_ascii_hexdigit())) {
-            Some(sha256) => Ok(Some(sha256.to_ascii_lowercase())),
-            None => Err(damaged(&self.path, format!("`{}` beside it holds no SHA-256", path.display()))),
-        }
-    }
-
-    fn checksum_path(&self) -> PathBuf {
-        let mut path = self.path.clone().into_os_string();
-        path.push(".sha256");
-        path.into()
+        recorded_sha256(&self.path)
     }
 
     /// Reads every byte: gzip checksums, tar headers, the SHA-256 of every chunk, the places where members
     /// begin, and the file's own SHA-256 where one is recorded beside it. `progress` is called with each
     /// further number of data bytes proved right, [`Archive::unpacked_size`] in all.
     pub fn verify(&self, threads: usize, progress: &mut dyn FnMut(u64)) -> Result<Verified> {
+        if let Form::Plain(plain) = &self.form {
+            // As it was opened.
+            progress(self.manifest.bytes);
+            return Ok(Verified { sha256: plain.sha256.clone() });
+        }
         self.pass(threads, &mut |_| Ok(()), progress)
     }
 
@@ -153,25 +183,62 @@ impl Archive {
         on: &mut dyn FnMut(Event) -> Result<()>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Verified> {
-        let pass = Pass::new(&self.path, &self.file);
         let mut in_data = false;
-        let sha256 = pass.run(&self.toc, &self.manifest, &self.end, threads, &mut |event| {
+        let mut on = |event: Event| {
             match &event {
                 Event::Entry(entry) => in_data = entry.name.as_str() != manifest::NAME,
                 Event::Bytes(bytes) if in_data => progress(bytes.len() as u64),
                 _ => {}
             }
             if in_data { on(event) } else { Ok(()) }
-        })?;
-        match self.recorded_sha256()? {
-            Some(recorded) if recorded != sha256 => {
-                let beside = self.checksum_path();
-                let what = format!("its SHA-256 is {sha256}, but `{}` says {recorded}", beside.display());
-                Err(damaged(&self.path, what))
+        };
+        let sha256 = match &self.form {
+            Form::Own(end) => {
+                let pass = Pass::new(&self.path, &self.file);
+                pass.run(&self.toc, &self.manifest, end, threads, &mut on)?
             }
-            _ => Ok(Verified { sha256 }),
-        }
+            Form::Plain(plain) => {
+                plain.pass(&self.path, &self.file, &self.toc, &mut on)?;
+                plain.sha256.clone()
+            }
+        };
+        compare_with_recorded(&self.path, &sha256)?;
+        Ok(Verified { sha256 })
     }
+}
+
+fn recorded_sha256(archive: &Path) -> Result<Option<String>> {
+    let path = checksum_path(archive);
+    let mut text = Vec::new();
+    let read = open_whatever(&path).and_then(|file| match file.metadata()?.is_file() {
+        true => file.take(MAX_CHECKSUM).read_to_end(&mut text),
+        false => Ok(0),
+    });
+    match read {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        read => read.with_context(|| format!("cannot read `{}`", path.display()))?,
+    };
+    let first = std::str::from_utf8(&text).ok().and_then(|text| text.split_whitespace().next());
+    match first.filter(|word| word.len() == 64 && word.bytes().all(|digit| digit.is_ascii_hexdigit())) {
+        Some(sha256) => Ok(Some(sha256.to_ascii_lowercase())),
+        None => Err(damaged(archive, format!("`{}` beside it holds no SHA-256", path.display()))),
+    }
+}
+
+/// Where it is recorded, if it is.
+fn compare_with_recorded(archive: &Path, sha256: &str) -> Result<Option<PathBuf>> {
+    let Some(recorded) = recorded_sha256(archive)? else { return Ok(None) };
+    let beside = checksum_path(archive);
+    if recorded == sha256 {
+        return Ok(Some(beside));
+    }
+    Err(damaged(archive, format!("its SHA-256 is {sha256}, but `{}` says {recorded}", beside.display())))
+}
+
+fn checksum_path(archive: &Path) -> PathBuf {
+    let mut path = archive.as_os_str().to_owned();
+    path.push(".sha256");
+    path.into()
 }
 
 fn cannot_read(path: &Path) -> String {
@@ -217,9 +284,9 @@ fn read_footer(file: &File, size: u64) -> std::io::Result<Option<u64>> {
 }
 
 /// Tells an archive of ours that was cut or overwritten from a file that never was one.
-fn without_footer(path: &Path, file: &File, size: u64) -> AnyError {
+fn refuse_cut(path: &Path, file: &File, size: u64) -> Result<()> {
     if size == 0 {
-        return damaged(path, "it is empty".to_owned());
+        return Err(damaged(path, "it is empty".to_owned()));
     }
     // As much of the first entry's name as can be decoded: little is left of an archive cut near its begin.
     let mut begin = Vec::new();
@@ -228,12 +295,10 @@ fn without_footer(path: &Path, file: &File, size: u64) -> AnyError {
     let is_gzip = decoder.get_ref().header().is_some() || size < FOOTER_SIZE as u64;
     let ours = manifest::NAME.as_bytes().starts_with(&begin) && (cut_within_name || !begin.is_empty());
     if is_gzip && ours {
-        return damaged(
-            path,
-            "it was cut short or overwritten: its last 51 bytes are not its footer".to_owned(),
-        );
+        let what = "it was cut short or overwritten: its last 51 bytes are not its footer".to_owned();
+        return Err(damaged(path, what));
     }
-    foreign(path, "it has no table of contents".to_owned())
+    Ok(())
 }
 
 /// The JSON, with all that must be between it and the footer.

@@ -234,8 +234,8 @@ impl Table {
         if dir.stat("manifest.json")?.is_none() {
             return Ok(None);
         }
-        match serde_json::from_slice::<CassandraManifest>(read(dir, "manifest.json")?.as_bytes()) {
-            Ok(manifest) => Ok(Some(manifest.files)),
+        match listed_in_manifest(read(dir, "manifest.json")?.as_bytes()) {
+            Ok(files) => Ok(Some(files)),
             Err(error) => {
                 let path = dir.path_of("manifest.json");
                 let missing = format!("`{}` makes no sense: {error}", path.display());
@@ -285,26 +285,13 @@ impl Table {
         Ok(())
     }
 
-    /// Holds an sstable's `TOC.txt` against the components that are there.
     fn check_components(&mut self, place: &Place, sstable: &str, there: &BTreeSet<String>) -> Result<()> {
-        let path_of = |component: &str| place.dir.path_of(&format!("{sstable}-{component}"));
-        let is_missing = |component: &str| format!("`{}` is missing", path_of(component).display());
-        if !there.contains("TOC.txt") {
-            if !is_received_whole(sstable, there) {
-                self.missing.push(is_missing("TOC.txt"));
-            }
-            return Ok(());
-        }
-        let toc = read(place.dir, &format!("{sstable}-TOC.txt"))?;
-        let mut listed = BTreeSet::new();
-        listed.extend(toc.lines().map(str::trim).filter(|name| !name.is_empty()));
-        // One that was cut short would prove anything complete.
-        if !listed.contains("Data.db") {
-            self.missing.push(format!("`{}` does not list `Data.db`", path_of("TOC.txt").display()));
-        }
-        for component in listed.into_iter().filter(|component| !there.contains(*component)) {
-            self.missing.push(is_missing(component));
-            self.told.insert(place.manifest_name(&format!("{sstable}-{component}")));
+        let toc = format!("{sstable}-TOC.txt");
+        let toc = if there.contains("TOC.txt") { Some(read(place.dir, &toc)?) } else { None };
+        for (component, what) in lacks(sstable, there, toc.as_deref()) {
+            let file = format!("{sstable}-{component}");
+            self.missing.push(format!("`{}` {what}", place.dir.path_of(&file).display()));
+            self.told.insert(place.manifest_name(&file));
         }
         Ok(())
     }
@@ -314,6 +301,28 @@ impl Table {
         self.members.push(Member { name, attributes, source: Source::Directory });
         Ok(())
     }
+}
+
+/// Holds an sstable's `TOC.txt` against the components that are there: what is wrong with which of them.
+pub fn lacks<'a>(
+    sstable: &str,
+    there: &BTreeSet<String>,
+    toc: Option<&'a str>,
+) -> Vec<(&'a str, &'static str)> {
+    let Some(toc) = toc else {
+        return if is_received_whole(sstable, there) { Vec::new() } else { vec![("TOC.txt", "is missing")] };
+    };
+    let mut listed = BTreeSet::new();
+    listed.extend(toc.lines().map(str::trim).filter(|name| !name.is_empty()));
+    // One that was cut short would prove anything complete.
+    let cut = (!listed.contains("Data.db")).then_some(("TOC.txt", "does not list `Data.db`"));
+    let lost = listed.into_iter().filter(|component| !there.contains(*component));
+    cut.into_iter().chain(lost.map(|component| (component, "is missing"))).collect()
+}
+
+/// The `Data.db` files that a snapshot's `manifest.json` lists.
+pub fn listed_in_manifest(json: &[u8]) -> serde_json::Result<Vec<String>> {
+    serde_json::from_slice::<CassandraManifest>(json).map(|manifest| manifest.files)
 }
 
 /// From 4.0 on a node can be sent sstables as they are, by zero-copy streaming: at its bootstrap, a rebuild, a repair. They
@@ -326,13 +335,13 @@ fn is_received_whole(sstable: &str, there: &BTreeSet<String>) -> bool {
 }
 
 /// `AND gc_grace_seconds = 864000`, as Cassandra writes it with every table.
-fn gc_grace_seconds(schema: &str) -> Option<u64> {
+pub fn gc_grace_seconds(schema: &str) -> Option<u64> {
     let (_, value) = schema.split_once("gc_grace_seconds = ")?;
     value.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// A column `views counter,`.
-fn has_counters(schema: &str) -> bool {
+pub fn has_counters(schema: &str) -> bool {
     schema.lines().any(|line| line.trim_end().trim_end_matches(',').ends_with(" counter"))
 }
 

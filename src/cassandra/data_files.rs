@@ -35,7 +35,7 @@ impl TableDir {
     }
 }
 
-fn split_id(directory: &str) -> Option<(&str, &str)> {
+pub fn split_id(directory: &str) -> Option<(&str, &str)> {
     let (table, id) = directory.rsplit_once('-')?;
     (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some((table, id))
 }

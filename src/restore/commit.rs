@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::{Restore, now_unix_ms};
 use crate::ansible::request::{Repair, Start};
 use crate::ansible::result::Report;
-use crate::archive::manifest::{Manifest, NodeIdentity};
+use crate::archive::manifest::{Manifest, NodeIdentity, TableEntry};
 use crate::cassandra::nodetool::{Nodetool, Tables};
 use crate::cassandra::version;
 use crate::docker::RunState;
@@ -37,6 +37,12 @@ impl Restore<'_> {
         let tables = nodetool.tables(&identity.cassandra_version).await?;
         if let Some(difference) = difference(manifest, &identity, &tables) {
             return Err(Error::NotTheArchivesNode { difference }.into());
+        }
+        if !manifest.node.is_known() && !self.request.force {
+            let before = self.state.remembered()?.map(|remembered| remembered.identity);
+            if let Some(difference) = before.and_then(|before| another(&before, &identity)) {
+                return Err(Error::NotTheArchivesNode { difference }.into());
+            }
         }
         // Before the commit: a run that goes on from there asks no more who the node is.
         self.state.remember(node, &identity)?;
@@ -190,10 +196,11 @@ pub(super) fn difference(manifest: &Manifest, node: &NodeIdentity, live: &Tables
         ("host_id", &theirs.host_id, &node.host_id),
         ("cluster_name", &theirs.cluster_name, &node.cluster_name),
     ];
-    if let Some((what, expected, is)) = pairs.into_iter().find(|(_, expected, is)| expected != is) {
+    let mut known = pairs.into_iter().filter(|_| theirs.is_known());
+    if let Some((what, expected, is)) = known.find(|(_, expected, is)| expected != is) {
         return Some(format!("its {what} is `{is}`, the archive's is `{expected}`"));
     }
-    if theirs.tokens.len() != node.tokens.len() {
+    if theirs.is_known() && theirs.tokens.len() != node.tokens.len() {
         return Some(format!(
             "it has {} tokens, the archive's node {}",
             node.tokens.len(),
@@ -201,13 +208,19 @@ pub(super) fn difference(manifest: &Manifest, node: &NodeIdentity, live: &Tables
         ));
     }
     let (mut expected, mut is) = (BTreeSet::new(), BTreeSet::new());
-    expected.extend(manifest.tables.iter().map(|table| format!("{}.{}", table.keyspace, table.table)));
+    let name = |table: &TableEntry| format!("{}.{}", table.keyspace, table.table);
+    expected.extend(manifest.tables.iter().map(name));
     let tables = live.iter().flat_map(|(keyspace, tables)| tables.iter().map(move |table| (keyspace, table)));
     let tables = tables.filter(|(_, table)| !table.contains('.'));
     is.extend(tables.map(|(keyspace, table)| format!("{keyspace}.{table}")));
     // A later major drops some of its own tables.
     let is_other_major = major(&theirs.cassandra_version) != major(&node.cassandra_version);
-    if let Some(missing) = expected.difference(&is).find(|table| !(is_other_major && is_system(table))) {
+    // A plain tar has the empty directories of tables that were dropped.
+    let mut dropped = BTreeSet::new();
+    let empty = manifest.tables.iter().filter(|table| !theirs.is_known() && table.sstables == 0);
+    dropped.extend(empty.map(name));
+    let may_lack = |table: &&String| (is_other_major && is_system(table)) || dropped.contains(*table);
+    if let Some(missing) = expected.difference(&is).find(|table| !may_lack(table)) {
         return Some(format!("it has no table `{missing}`"));
     }
     // A later release adds system tables of its own.
@@ -215,10 +228,20 @@ pub(super) fn difference(manifest: &Manifest, node: &NodeIdentity, live: &Tables
     stranger.map(|table| format!("it has a table `{table}`, which the archive has not"))
 }
 
+/// Of an archive that does not say whose it is, all that can be known: whether the node is who it was.
+fn another(before: &NodeIdentity, now: &NodeIdentity) -> Option<String> {
+    (before.host_id != now.host_id).then(|| {
+        format!(
+            "its host_id is `{}`, and before it was `{}`: the archive is of another node, which `force: true` makes this \
+             one",
+            now.host_id, before.host_id
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::manifest::TableEntry;
 
     fn manifest(tables: &[(&str, &str)]) -> Manifest {
         let entry = |(keyspace, table): &(&str, &str)| TableEntry {

@@ -15,6 +15,39 @@ pub(super) fn compare(
     verdict: &mut Verdict,
 ) {
     let (theirs, name) = (&manifest.node, archive.display());
+    match theirs.is_known() {
+        true => same_node(node, manifest, archive, force, verdict),
+        false => verdict.warnings.push(format!(
+            "`{name}` does not say of which node and version it is: the node that starts has to be {}, unless \
+             `force: true` lets it be another",
+            node.host_id
+        )),
+    }
+    match versions(&theirs.cassandra_version, &node.cassandra_version) {
+        Versions::Same => {}
+        Versions::Readable => verdict.warnings.push(format!(
+            "`{name}` was made by Cassandra {}, this is {}: run `nodetool upgradesstables` after the restore",
+            theirs.cassandra_version, node.cassandra_version
+        )),
+        Versions::Unreadable(why) => verdict.refusals.push(format!("`{name}` cannot be read: {why}")),
+    }
+    if let Some(format) = too_new(&manifest.sstable_formats, &node.cassandra_version) {
+        verdict.refusals.push(format!(
+            "`{name}` holds sstables of the format `{format}`, which Cassandra {} does not read yet",
+            node.cassandra_version
+        ));
+    }
+    if let Some(format) = too_old(&manifest.sstable_formats, &node.cassandra_version) {
+        verdict.refusals.push(format!(
+            "`{name}` holds sstables of the format `{format}`, which Cassandra {} reads no more: restore it into the \
+             release that made it, run `nodetool upgradesstables` there and back up again",
+            node.cassandra_version
+        ));
+    }
+}
+
+fn same_node(node: &NodeIdentity, manifest: &Manifest, archive: &Path, force: bool, verdict: &mut Verdict) {
+    let (theirs, name) = (&manifest.node, archive.display());
     if node.cluster_name != theirs.cluster_name {
         verdict.refusals.push(format!(
             "`{name}` is of cluster `{}`, the node of `{}`: Cassandra would refuse to start; take an archive of this \
@@ -51,21 +84,6 @@ pub(super) fn compare(
         verdict.refusals.push(format!(
             "`{name}` is of a node with the partitioner `{others}`, this one has `{ours}`: Cassandra would refuse to \
              start; set `partitioner` in cassandra.yaml as it was"
-        ));
-    }
-    match versions(&theirs.cassandra_version, &node.cassandra_version) {
-        Versions::Same => {}
-        Versions::Readable => verdict.warnings.push(format!(
-            "`{name}` was made by Cassandra {}, this is {}: run `nodetool upgradesstables` after the restore",
-            theirs.cassandra_version, node.cassandra_version
-        )),
-        Versions::Unreadable(why) => verdict.refusals.push(format!("`{name}` cannot be read: {why}")),
-    }
-    if let Some(format) = too_old(&manifest.sstable_formats, &node.cassandra_version) {
-        verdict.refusals.push(format!(
-            "`{name}` holds sstables of the format `{format}`, which Cassandra {} reads no more: restore it into the \
-             release that made it, run `nodetool upgradesstables` there and back up again",
-            node.cassandra_version
         ));
     }
 }
@@ -106,7 +124,8 @@ pub(super) fn rejoin(
             table.keyspace, table.table
         ));
     }
-    if found.identity.as_ref().is_some_and(|node| node.schema_version != manifest.node.schema_version) {
+    let is_another = |node: &NodeIdentity| node.schema_version != manifest.node.schema_version;
+    if manifest.node.is_known() && found.identity.as_ref().is_some_and(is_another) {
         verdict.warnings.push(format!(
             "the schema of `{name}` is another one than the cluster has now: tables that were dropped or altered \
              since may come back with this node"
@@ -133,6 +152,13 @@ fn too_old<'a>(formats: &'a [String], node: &str) -> Option<&'a String> {
     formats.iter().find(|format| major >= 4 && format.as_str() < "ma" && !format.ends_with("-bti"))
 }
 
+/// A format of a later release than this one: each major has a first letter of its own, and `bti` is of 5.0.
+fn too_new<'a>(formats: &'a [String], node: &str) -> Option<&'a String> {
+    const LAST: [(&str, &str); 4] = [("2.1", "k"), ("2.2", "l"), ("3.", "m"), ("4.", "n")];
+    let (_, last) = LAST.iter().find(|(release, _)| node.starts_with(release))?;
+    formats.iter().find(|format| format.ends_with("-bti") || format.get(..1) > Some(*last))
+}
+
 enum Versions {
     Same,
     Readable,
@@ -141,11 +167,11 @@ enum Versions {
 
 /// A release reads the sstables of its own and the major version before (NEWS.txt), never of a later one.
 fn versions(archive: &str, node: &str) -> Versions {
-    let parsed = (version::parse(archive), version::parse(node));
-    let (Some(made), Some(reads)) = parsed else { return Versions::Same };
     if let Some(why) = [archive, node].into_iter().find_map(version::is_out_of_reach) {
         return Versions::Unreadable(why.to_owned());
     }
+    let parsed = (version::parse(archive), version::parse(node));
+    let (Some(made), Some(reads)) = parsed else { return Versions::Same };
     if made > reads {
         return Versions::Unreadable(format!(
             "it was made by Cassandra {archive}, and this is the older {node}"

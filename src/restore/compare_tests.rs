@@ -167,3 +167,61 @@ fn another_data_center_or_rack_is_refused_unless_forced() {
     );
     assert_eq!(judge(&found(), &located(), &manifest, &good_toc(), true), Verdict::default());
 }
+
+#[test]
+fn of_an_archive_that_does_not_say_whose_it_is_nothing_is_compared_and_that_is_told() {
+    let mut manifest = manifest();
+    manifest.node = NodeIdentity::unknown(1);
+    let mut config = found();
+    config.config.cluster_name = Some("elsewhere".to_owned());
+    config.config.num_tokens = Some(256);
+    let warning = "`/backup/t.tgz` does not say of which node and version it is: the node that starts has to be h, \
+                   unless `force: true` lets it be another";
+    assert_eq!(
+        told(&config, &manifest),
+        Verdict { refusals: Vec::new(), warnings: vec![warning.to_owned()] }
+    );
+    // But for what no release restores.
+    let mut newer = found();
+    newer.identity.as_mut().unwrap().cassandra_version = "5.1.0".to_owned();
+    assert_eq!(told(&newer, &manifest).refusals.len(), 1);
+}
+
+#[test]
+fn sstables_of_a_later_release_are_refused() {
+    let (mut found, mut manifest) = (found(), manifest());
+    manifest.node = NodeIdentity::unknown(1);
+    let mut told = |version: &str, format: &str| {
+        found.identity.as_mut().unwrap().cassandra_version = version.to_owned();
+        manifest.sstable_formats = vec![format.to_owned()];
+        told(&found, &manifest).refusals
+    };
+    let readable = [
+        ("2.1.22", "ka"),
+        ("2.2.19", "la"),
+        ("2.2.19", "ka"),
+        ("3.0.29", "md-big"),
+        ("3.11.17", "me-big"),
+        ("4.0.13", "nb-big"),
+        ("4.1.7", "me-big"),
+        ("5.0.5", "oa-big"),
+        ("5.0.5", "da-bti"),
+        ("5.0.5", "nb-big"),
+    ];
+    for (version, format) in readable {
+        assert_eq!(told(version, format), [""; 0], "{format} on {version}");
+    }
+    let others = [
+        ("2.1.22", "la"),
+        ("2.2.19", "ma-big"),
+        ("3.11.17", "na-big"),
+        ("4.1.7", "oa-big"),
+        ("4.1.7", "da-bti"),
+    ];
+    for (version, format) in others {
+        let expected = format!(
+            "`/backup/t.tgz` holds sstables of the format `{format}`, which Cassandra {version} does not read yet"
+        );
+        assert_eq!(told(version, format), [expected]);
+    }
+}

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{MODULE, Restore, by_hand, plan, preflight, proof};
 use crate::ansible::request::{RestoreRequest, RestoreState, Source, Start};
 use crate::ansible::result::{Diff, Report};
+use crate::archive::manifest::NodeIdentity;
 use crate::archive::reader::Archive;
 use crate::cassandra::node::Node;
 use crate::docker::{Engine, RunState};
@@ -27,7 +28,7 @@ pub(super) async fn forward(
     source: &Source,
     report: &mut Report,
 ) -> Result<()> {
-    let archive = preflight::open_archive(source, node, &request.access).await?;
+    let archive = preflight::open_archive(source, node, request).await?;
     report.backup = Some(json!(archive.backup()?));
     let looked = NodeState::look(&request.access.state_dir, node)?;
     let journal = looked.as_ref().map(Journal::read).transpose()?.flatten();
@@ -97,18 +98,22 @@ struct Begun<'a> {
 impl<'a> Begun<'a> {
     /// From the first phase on. `because`: why a complete restore of this archive is done again.
     async fn anew(self, engine: &Engine, because: Option<String>, report: &mut Report) -> Result<()> {
-        self.preflight(engine, false, report).await?;
+        let identity = self.preflight(engine, false, report).await?;
         tell_plan(self.request, self.node, &self.archive, None, report);
         report.restore = because.map(|why| json!({"state": Phase::Restored.word(), "because": why}));
         if self.request.mode.check {
             return verify(self.archive, self.request.effort, report).await;
         }
         report.changed = false;
-        self.begin(report).await
+        self.begin(identity, report).await
     }
 
-    async fn begin(self, report: &mut Report) -> Result<()> {
+    async fn begin(self, identity: Option<NodeIdentity>, report: &mut Report) -> Result<()> {
         let (state, archive) = (self.enter(report)?, self.archive);
+        // Who starts is compared with who was here, where the archive does not tell.
+        if let Some(identity) = identity.filter(|_| !archive.manifest().node.is_known()) {
+            state.remember(self.node, &identity)?;
+        }
         let journal = begin(self.request, self.node, &archive, self.journal)?;
         walk(self.request, self.node, state, journal, archive, report).await
     }
@@ -122,7 +127,7 @@ impl<'a> Begun<'a> {
             return Ok(());
         }
         match phase.touches_the_node() {
-            false => self.preflight(engine, true, report).await?,
+            false => self.preflight(engine, true, report).await.map(|_| ())?,
             true => {
                 report.standing = journal.left(self.node);
                 // After a reboot its disk may not be mounted: Cassandra would make itself a new node there.
@@ -158,8 +163,8 @@ impl<'a> Begun<'a> {
         let looked = NodeState::look(&self.request.access.state_dir, &node)?;
         let journal = looked.as_ref().map(Journal::read).transpose()?.flatten();
         let again = Begun { node: &node, journal, ..self };
-        again.preflight(engine, false, report).await?;
-        again.begin(report).await
+        let identity = again.preflight(engine, false, report).await?;
+        again.begin(identity, report).await
     }
 
     /// Of the roll-back and the restore after it as one.
@@ -199,7 +204,13 @@ impl<'a> Begun<'a> {
         Swap::open(self.node)?.remove_but_snapshots(PREVIOUS)
     }
 
-    async fn preflight(&self, engine: &Engine, is_staged: bool, report: &mut Report) -> Result<()> {
+    /// Who the node is, as far as that is known.
+    async fn preflight(
+        &self,
+        engine: &Engine,
+        is_staged: bool,
+        report: &mut Report,
+    ) -> Result<Option<NodeIdentity>> {
         report.enter("preflight");
         let (access, in_place) = (&self.request.access, self.request.in_place);
         let mut found = preflight::find(engine, self.node, access, in_place).await?;
@@ -208,9 +219,10 @@ impl<'a> Begun<'a> {
         let located = preflight::locate(&self.archive);
         let (manifest, toc) = (self.archive.manifest(), self.archive.toc());
         let verdict = plan::judge(&found, &located, manifest, toc, self.request.force);
+        report.warnings.extend(self.archive.notes());
         report.warnings.extend(verdict.warnings);
         match verdict.refusals.is_empty() {
-            true => Ok(()),
+            true => Ok(found.identity),
             false => Err(Error::Refused { refusals: verdict.refusals }.into()),
         }
     }

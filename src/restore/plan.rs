@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::archive::manifest::{Manifest, NodeIdentity};
+use crate::archive::manifest::{self, Manifest, NodeIdentity};
 use crate::archive::toc::{Content, Toc};
 use crate::cassandra::config::Config;
 use crate::restore::compare::{compare, rejoin};
@@ -294,7 +294,8 @@ fn unknown_table(manifest: &Manifest, toc: &Toc) -> Option<String> {
 fn no_keyspace<'a>(manifest: &Manifest, toc: &'a Toc) -> Option<&'a str> {
     let above = usize::from(manifest.node.data_directories.len() > 1);
     let is_word = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let names = toc.entries.iter().skip(1).filter_map(|entry| entry.name.names().nth(above));
+    let names = toc.entries.iter().filter(|entry| entry.name.as_str() != manifest::NAME);
+    let names = names.filter_map(|entry| entry.name.names().nth(above));
     names.into_iter().find(|name| !is_word(name))
 }
 

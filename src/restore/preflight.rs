@@ -6,8 +6,9 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 
-use crate::ansible::request::{NodeAccess, Source};
+use crate::ansible::request::{NodeAccess, RestoreRequest, Source};
 use crate::archive::manifest::NodeIdentity;
+use crate::archive::plain::Wanted;
 use crate::archive::reader::Archive;
 use crate::archive::store::Store;
 use crate::cassandra::node::{Node, Place};
@@ -18,6 +19,7 @@ use crate::error::{Error, is_login_refused};
 use crate::restore::plan::{DataDirectory, Findings, Located, NodeDirectory, why_unknown};
 use crate::restore::work::WorkPath;
 use crate::state::NodeState;
+use crate::task::blocking;
 
 /// Labels by which orchestrators know their containers.
 const ORCHESTRATORS: [(&str, &str); 2] =
@@ -225,13 +227,19 @@ fn is_empty(place: &Place) -> bool {
     }
 }
 
-/// Opens the archive that is asked for. `latest` is the newest of this node's, as far as the node is known.
-pub async fn open_archive(source: &Source, node: &Node, access: &NodeAccess) -> Result<Archive> {
+/// Opens the archive that is asked for; one that is not ours is read to its end. `latest` is the newest of this node's,
+/// as far as the node is known.
+pub async fn open_archive(source: &Source, node: &Node, request: &RestoreRequest) -> Result<Archive> {
+    let (access, effort, data_directories) = (&request.access, request.effort, node.data.len());
+    let open = async |path: PathBuf, tag: Option<String>| {
+        let wanted = Wanted { tag, data_directories };
+        blocking(move || effort.spend(|_| Archive::open_any(&path, &wanted))).await
+    };
     match source {
-        Source::File(path) => Archive::open(path),
+        Source::File(path) => open(path.clone(), None).await,
         Source::Tag { backup_dir, tag } => {
             Store::open_if_there(backup_dir)?;
-            Archive::open(&Store::path_in(backup_dir, tag))
+            open(Store::path_in(backup_dir, tag), Some(tag.clone())).await
         }
         Source::Latest { backup_dir } => {
             let host_id = identity(node, access).await?.map(|identity| identity.host_id);

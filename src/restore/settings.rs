@@ -18,7 +18,8 @@ pub(super) fn compare(
     verdict: &mut Verdict,
 ) {
     let name = archive.display();
-    for Difference { setting, is, was } in differences(found, manifest) {
+    let settings = manifest.node.is_known().then(|| differences(found, manifest));
+    for Difference { setting, is, was } in settings.into_iter().flatten() {
         let (is, was) =
             (format!("cassandra.yaml says `{setting}: {is}`"), format!("`{name}` is of a node with `{was}`"));
         match found.is_new_container {

@@ -58,16 +58,19 @@ fn what_is_no_archive_is_told_as_what_it_is() {
     fs::create_dir(file("dir.tgz")).unwrap();
     told(file("dir.tgz"), ("archive_foreign", &format!("{foreign}it is a directory. {hint}")));
     fs::write(file("text.tgz"), "no gzip at all, but longer than any footer of an archive would be").unwrap();
-    told(file("text.tgz"), ("archive_foreign", &format!("{foreign}it has no table of contents. {hint}")));
+    let no_tar = |why: &str| {
+        format!("{foreign}it has no table of contents, and is no tar of a data directory: {why}. {hint}")
+    };
+    told(file("text.tgz"), ("archive_foreign", &no_tar("failed to read entire block")));
     let packed = Command::new("tar")
         .arg("czf")
         .arg(file("tar.tgz"))
         .arg("-C")
         .arg(node.dirs().storage)
-        .arg("data")
+        .arg("commitlog")
         .status();
     assert!(packed.unwrap().success());
-    told(file("tar.tgz"), ("archive_foreign", &format!("{foreign}it has no table of contents. {hint}")));
+    told(file("tar.tgz"), ("archive_foreign", &no_tar("no `system/local-<id>` is in it")));
     fs::write(file("empty.tgz"), "").unwrap();
     told(
         file("empty.tgz"),

@@ -244,7 +244,8 @@ fn an_archive_of_nothing_but_holes_is_refused() {
     let refused = |expected: Told| {
         assert_eq!(victim.refused(json!({"tag": "nightly"}), Some(LITTLE)), expected);
     };
-    refused("foreign: it has no table of contents".to_owned());
+    let nothing = "foreign: it has no table of contents, and is no tar of a data directory: it holds nothing";
+    refused(nothing.to_owned());
     // With a footer that points into the holes.
     let footer = cassandra_backup::archive::toc::footer(12);
     std::os::unix::fs::FileExt::write_all_at(&sparse, &footer, size - FOOTER_SIZE as u64).unwrap();

@@ -134,13 +134,19 @@ pub fn write_sstable(dir: &Path, generation: usize, data: &[u8], host_id: &str, 
         let content = match *component {
             "Data.db" => data.to_owned(),
             "Statistics.db" => b"statistics\0\x01".iter().copied().chain(host_id.clone()).collect(),
-            "Digest.crc32" => hash(data).to_string().into_bytes(),
+            "Digest.crc32" => crc32(data).to_string().into_bytes(),
             "TOC.txt" => components.iter().map(|name| format!("{name}\n")).collect::<String>().into_bytes(),
             "CompressionInfo.db" => b"LZ4Compressor".to_vec(),
             other => other.trim_end_matches(".db").to_lowercase().into_bytes(),
         };
         write(&dir.join(format!("nb-{generation}-big-{component}")), &content);
     }
+}
+
+fn crc32(data: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(data);
+    crc.sum()
 }
 
 /// The `Data.db` files of a table, with their generations, oldest first.
