@@ -2,7 +2,7 @@
 """Rows to back up, to lose and to find again: what was written is compared with what is there, row by row.
 
 `write` makes keyspaces, tables and rows, and a file of what a reader must find; `lose` changes and drops some of them;
-`check` reads everything and compares.
+`check` reads everything and compares. What the node's version does not know is left out.
 """
 
 import argparse
@@ -27,6 +27,13 @@ Address = collections.namedtuple("Address", "street postcode")
 
 REPLICATION = "WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"
 
+QUOTED_INDEX_NAMES = (2, 2)
+PAGED_STATICS = (2, 2)  # up to 2.1.3, static columns are null on all pages but the first (CASSANDRA-8502)
+VIEWS = (3, 0)
+RANGE_DELETES = (3, 0)
+SCHEMA_KEYSPACE = (3, 0)
+STORAGE_ATTACHED_INDEXES = (5, 0)
+
 SCHEMA = [
     f"CREATE KEYSPACE shop {REPLICATION}",
     f"CREATE KEYSPACE telemetry {REPLICATION}",
@@ -37,7 +44,7 @@ SCHEMA = [
     "CREATE TYPE shop.address (street text, postcode int)",
     """CREATE TABLE shop.customers (id int PRIMARY KEY, name text, city text, home frozen<address>,
            phones set<text>, notes list<text>, likes map<text, int>, joined timestamp)""",
-    "CREATE INDEX customers_city ON shop.customers (city) USING 'legacy_local_table'",
+    "CREATE INDEX customers_city ON shop.customers (city)",
     """CREATE MATERIALIZED VIEW shop.customers_by_city AS SELECT * FROM shop.customers
            WHERE city IS NOT NULL AND id IS NOT NULL PRIMARY KEY (city, id)""",
     """CREATE TABLE shop.orders (customer int, day int, currency text static, total decimal,
@@ -48,7 +55,10 @@ SCHEMA = [
     # A wide partition, an index inside the table's directory, values that compress and values that do not.
     "CREATE TABLE telemetry.readings (sensor int, at int, value double, PRIMARY KEY (sensor, at))",
     "CREATE TABLE telemetry.devices (id int PRIMARY KEY, model text, rating int, retired text)",
-    "CREATE INDEX devices_rating ON telemetry.devices (rating) USING 'sai'",
+    "CREATE INDEX devices_rating ON telemetry.devices (rating)",
+    # An index without rows.
+    "CREATE TABLE telemetry.alarms (id int PRIMARY KEY, level text)",
+    "CREATE INDEX alarms_level ON telemetry.alarms (level)",
     "CREATE TABLE telemetry.firmware (id int PRIMARY KEY, version text)",
     "CREATE TABLE telemetry.noise (id int PRIMARY KEY, value blob)",
     "CREATE TABLE telemetry.logs (id int PRIMARY KEY, value blob) WITH compression = {'enabled': false}",
@@ -56,7 +66,9 @@ SCHEMA = [
     "CREATE TABLE names.peers_x (id int PRIMARY KEY, value text)",
     "CREATE TABLE names.snapshots (id int PRIMARY KEY, value text)",
     "CREATE TABLE names.backups (id int PRIMARY KEY, value text)",
-    'CREATE TABLE "MixedCase"."Table" ("Id" int PRIMARY KEY, "camelColumn" text)',
+    # Names of tables and indexes are ASCII in every version, those of columns need not be.
+    'CREATE TABLE "MixedCase"."Table" ("Id" int PRIMARY KEY, "camelColumn" text, "имя" text)',
+    'CREATE INDEX "Table_Name" ON "MixedCase"."Table" ("имя")',
 ]
 
 LOSSES = [
@@ -79,6 +91,13 @@ LOSSES = [
     f"CREATE KEYSPACE made_later {REPLICATION}",
 ]
 
+SCHEMA_TABLES_QUERIES = [
+    "SELECT keyspace_name, durable_writes, strategy_class, strategy_options FROM system.schema_keyspaces",
+    "SELECT keyspace_name, columnfamily_name, cf_id, dropped_columns FROM system.schema_columnfamilies",
+    "SELECT keyspace_name, columnfamily_name, column_name, type, validator, index_name FROM system.schema_columns",
+    "SELECT keyspace_name, type_name, field_names FROM system.schema_usertypes",
+]
+
 SCHEMA_QUERIES = [
     "SELECT keyspace_name, durable_writes, replication FROM system_schema.keyspaces",
     "SELECT keyspace_name, table_name, id FROM system_schema.tables",
@@ -95,6 +114,35 @@ IN_FLIGHT = 8
 SEND_BUFFER = (socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * IN_FLIGHT * VALUE_BYTES)
 TEN_YEARS = 10 * 365 * 24 * 3600
 WRITTEN_AT = 1_700_000_000_000_000
+
+
+def version_of(session):
+    """Its first two numbers."""
+    release = session.execute("SELECT release_version FROM system.local").one()["release_version"]
+    return tuple(int(number) for number in release.split(".")[:2])
+
+
+def schema(version):
+    """The statements as this version has them."""
+    for statement in SCHEMA:
+        if version < VIEWS and "MATERIALIZED VIEW" in statement:
+            continue
+        if version >= STORAGE_ATTACHED_INDEXES and statement.startswith("CREATE INDEX"):
+            kind = "sai" if "devices_rating" in statement else "legacy_local_table"
+            statement += f" USING '{kind}'"
+        if version < QUOTED_INDEX_NAMES:
+            statement = statement.replace('INDEX "Table_Name"', "INDEX table_name")
+        if version < SCHEMA_KEYSPACE:
+            statement = statement.replace("{'enabled': false}", "{'sstable_compression': ''}")
+        yield statement
+
+
+def losses(version):
+    return [statement for statement in LOSSES if version >= VIEWS or "MATERIALIZED VIEW" not in statement]
+
+
+def schema_queries(version):
+    return SCHEMA_QUERIES if version >= SCHEMA_KEYSPACE else SCHEMA_TABLES_QUERIES
 
 
 def customers():
@@ -131,7 +179,8 @@ def values(megabytes, randomness):
 def write(session, expect_file, megabytes):
     """Makes keyspaces, tables and rows, and writes down every row that a reader must find."""
     begun = time.monotonic()
-    for statement in SCHEMA:
+    version = version_of(session)
+    for statement in schema(version):
         session.execute(statement)
 
     expected = {}
@@ -143,7 +192,8 @@ def write(session, expect_file, megabytes):
     people = list(customers())
     table("shop.customers", people)
     in_a_city = [plain(row) for row in people if row["city"]]
-    expected["SELECT * FROM shop.customers_by_city"] = in_a_city
+    if version >= VIEWS:
+        expected["SELECT * FROM shop.customers_by_city"] = in_a_city
     for city in CITIES:
         expected[f"SELECT * FROM shop.customers WHERE city = '{city}'"] = [r for r in in_a_city if r["city"] == city]
 
@@ -154,7 +204,11 @@ def write(session, expect_file, megabytes):
 
     readings = [{"sensor": sensor, "at": at, "value": at / 7} for sensor in (1, 2) for at in range(8000 // sensor)]
     insert(session, "telemetry.readings", readings)
-    session.execute("DELETE FROM telemetry.readings WHERE sensor = 1 AND at >= 1000 AND at < 2000")
+    if version >= RANGE_DELETES:
+        session.execute("DELETE FROM telemetry.readings WHERE sensor = 1 AND at >= 1000 AND at < 2000")
+    else:
+        rows = [(at,) for at in range(1000, 2000)]
+        concurrently(session, "DELETE FROM telemetry.readings WHERE sensor = 1 AND at = ?", rows)
     kept = [row for row in readings if row["sensor"] != 1 or not 1000 <= row["at"] < 2000]
     expected["SELECT * FROM telemetry.readings"] = kept
 
@@ -162,7 +216,10 @@ def write(session, expect_file, megabytes):
     insert(session, "telemetry.devices", [{**device, "retired": "no"} for device in devices])
     session.execute("ALTER TABLE telemetry.devices DROP retired")
     expected["SELECT * FROM telemetry.devices"] = devices
-    expected["SELECT * FROM telemetry.devices WHERE rating >= 80"] = [d for d in devices if d["rating"] >= 80]
+    expected["SELECT * FROM telemetry.devices WHERE rating = 80"] = [d for d in devices if d["rating"] == 80]
+    if version >= STORAGE_ATTACHED_INDEXES:
+        expected["SELECT * FROM telemetry.devices WHERE rating >= 80"] = [d for d in devices if d["rating"] >= 80]
+    expected["SELECT * FROM telemetry.alarms WHERE level = 'red'"] = []
 
     insert(session, "telemetry.firmware", [{"id": i, "version": "of the dropped table"} for i in range(50)])
     session.execute("DROP TABLE telemetry.firmware")
@@ -173,14 +230,16 @@ def write(session, expect_file, megabytes):
     table("telemetry.logs", list(values(megabytes // 2, randomness=False)))
     for name in ("peers_x", "snapshots", "backups"):
         table(f"names.{name}", [{"id": i, "value": f"{name} {i}"} for i in range(25)])
-    table('"MixedCase"."Table"', [{"Id": i, "camelColumn": f"Value {i}"} for i in range(25)])
+    mixed = [{"Id": i, "camelColumn": f"Value {i}", "имя": f"Имя {i % 5}"} for i in range(25)]
+    table('"MixedCase"."Table"', mixed)
+    expected["""SELECT * FROM "MixedCase"."Table" WHERE "имя" = 'Имя 3'"""] = [r for r in mixed if r["Id"] % 5 == 3]
 
     rows = sum(len(rows) for query, rows in expected.items() if "WHERE" not in query)
     # The only answers taken from the node itself: table ids and the like are its own choice.
-    expected |= {query: read(session, query) for query in SCHEMA_QUERIES}
+    expected |= {query: read(session, query) for query in schema_queries(version)}
     with open(expect_file, "w", encoding="utf-8") as file:
         json.dump(expected, file, ensure_ascii=False, indent=0)
-    tables = len(expected[SCHEMA_QUERIES[1]])
+    tables = len(expected[schema_queries(version)[1]])
     seconds = time.monotonic() - begun
     print(f"wrote {rows} rows into {tables} tables, {megabytes} MB of values among them, in {seconds:.1f} s")
 
@@ -218,9 +277,10 @@ def concurrently(session, statement, parameters):
 
 def lose(session):
     """What a bad day does: rows changed and deleted, tables dropped, others made."""
-    for statement in LOSSES:
+    statements = losses(version_of(session))
+    for statement in statements:
         session.execute(statement)
-    print("\n".join(statement.split(" WITH")[0] for statement in LOSSES))
+    print("\n".join(statement.split(" WITH")[0] for statement in statements))
 
 
 def check(session, expect_file):
@@ -290,6 +350,7 @@ def main():
     parser.add_argument("host", help="the node's address; CQL is expected on port 9042")
     parser.add_argument("--expect", metavar="FILE", help="where the rows to find are written down (JSON)")
     parser.add_argument("--megabytes", type=int, default=4, help="about how much to write (default: %(default)s)")
+    parser.add_argument("--protocol-version", type=int, help="of CQL, where the driver does not find out: 3 for 2.1")
     arguments = parser.parse_args()
     if arguments.verb != "lose" and not arguments.expect:
         parser.error("--expect is needed")
@@ -302,10 +363,11 @@ def main():
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         sockopts=[SEND_BUFFER],
         connect_timeout=30,
+        **({"protocol_version": arguments.protocol_version} if arguments.protocol_version else {}),
         control_connection_timeout=30,
     ) as cluster:
         session = cluster.connect()
-        session.default_fetch_size = 500
+        session.default_fetch_size = 500 if version_of(session) >= PAGED_STATICS else None
         match arguments.verb:
             case "write":
                 return write(session, arguments.expect, arguments.megabytes)

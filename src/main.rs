@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use cassandra_backup::ansible::protocol;
 use cassandra_backup::ansible::request::Request;
 use cassandra_backup::ansible::result::Report;
+use cassandra_backup::cassandra::nodetool;
 use cassandra_backup::{backup, info, interrupt, restore};
 
 fn main() -> ExitCode {
@@ -32,11 +33,13 @@ fn run(request: &Request, report: &mut Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(async {
         interrupt::listen().context("cannot take over the signals")?;
-        match request {
+        let done = match request {
             Request::Backup(request) => backup::run(request, report).await,
             Request::Restore(request) => restore::run(request, report).await,
             Request::Info(request) => info::run(request, report).await,
-        }
+        };
+        report.warnings.extend(nodetool::told_to_java());
+        done
     })
 }
 

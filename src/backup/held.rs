@@ -134,7 +134,7 @@ impl Job<'_> {
             message: format!("the snapshot `{}` is held, but {why}", self.request.tag),
             hint: "ask for the same keyspaces, or clear it with `state: released`",
         })?;
-        match self.prove(&held.tables).await {
+        match self.prove(&held.tables, &held.identity).await {
             Ok(snapshot) => Ok(Some((held, snapshot))),
             Err(error) if matches!(error.downcast_ref(), Some(Error::SnapshotIncomplete { .. })) => Ok(None),
             Err(error) => Err(error),

@@ -25,6 +25,7 @@ use crate::backup::pack::{Live, Packed};
 use crate::backup::refuse::{refuse_inside, refuse_place, refuse_unfinished, refuse_unusable};
 use crate::cassandra::node::Node;
 use crate::cassandra::nodetool::Nodetool;
+use crate::cassandra::version;
 use crate::docker::{Engine, RunState};
 use crate::error::Error;
 use crate::state::{Held, NodeState, SnapshotMark};
@@ -143,6 +144,10 @@ impl<'a> Job<'a> {
         let access = &self.request.access;
         let nodetool = Nodetool::find(&self.node.container, access).await?;
         let identity = self.node.wait_until_normal(&nodetool, access.wait_timeout).await?;
+        if let Some(why) = version::is_out_of_reach(&identity.cassandra_version) {
+            let words = format!("Cassandra {} cannot be backed up: {why}", identity.cassandra_version);
+            return Err(Error::Refused { refusals: vec![words] }.into());
+        }
         Ok((nodetool, identity))
     }
 

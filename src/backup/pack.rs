@@ -53,12 +53,13 @@ impl Job<'_> {
         }
         interrupt::check()?;
         report.enter("prove");
-        Ok((taken, self.prove(&live.tables).await?))
+        Ok((taken, self.prove(&live.tables, &live.identity).await?))
     }
 
-    pub(super) async fn prove(&self, tables: &Tables) -> Result<Snapshot> {
+    pub(super) async fn prove(&self, tables: &Tables, identity: &NodeIdentity) -> Result<Snapshot> {
         let (roots, tag, tables) = (self.node.open_data()?, self.request.tag.clone(), tables.clone());
-        blocking(move || completeness::prove(&roots, &tag, &tables)).await
+        let version = identity.cassandra_version.clone();
+        blocking(move || completeness::prove(&roots, &tag, &tables, &version)).await
     }
 
     /// Snapshot, proof, packing and reading back.

@@ -14,6 +14,7 @@ use crate::archive::manifest::TableEntry;
 use crate::archive::members::{Attributes, Member, Source};
 use crate::cassandra::data_files::{Component, TableDir, holding_snapshot};
 use crate::cassandra::nodetool::Tables;
+use crate::cassandra::version;
 use crate::dir::{Dir, Kind, RelativePath};
 use crate::error::Error;
 use crate::interrupt;
@@ -38,8 +39,33 @@ struct CassandraManifest {
     files: Vec<String>,
 }
 
+/// What a table's `manifest.json` speaks of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    OfAll,
+    /// Of the table itself or of one of its indexes, without saying which: releases before 4.0 write one for each, under
+    /// one name, and the last stays (seen on 2.1.2, 2.1.20, 2.2.4 and 3.11.5).
+    OfOne,
+}
+
+impl Speaks {
+    fn of(table: &str, tables: &BTreeSet<String>, release_version: &str) -> Speaks {
+        let is_index = |name: &String| name.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'));
+        match version::is_before(release_version, (4, 0)) && tables.iter().any(is_index) {
+            true => Speaks::OfOne,
+            false => Speaks::OfAll,
+        }
+    }
+}
+
+/// 3.x has moved its schema to `system_schema`; the tables that held it before get a snapshot all the same, an empty one,
+/// and nodetool does not know them (seen on 3.11.5).
+fn held_the_schema(keyspace: &str, table: &str, live: &Tables) -> bool {
+    keyspace == "system" && table.starts_with("schema_") && live.contains_key("system_schema")
+}
+
 /// Collects the snapshot's files; a piece that is missing is an error that names it.
-pub fn prove(roots: &[Dir], tag: &str, live: &Tables) -> Result<Snapshot> {
+pub fn prove(roots: &[Dir], tag: &str, live: &Tables, release_version: &str) -> Result<Snapshot> {
     let mut snapshot = Snapshot::default();
     let mut missing = Vec::new();
     let mut held: BTreeMap<(String, String), Vec<TableDir>> = BTreeMap::new();
@@ -51,12 +77,17 @@ pub fn prove(roots: &[Dir], tag: &str, live: &Tables) -> Result<Snapshot> {
         for table in tables.iter().filter(|table| !table.contains('.')) {
             interrupt::check()?;
             match held.remove(&(keyspace.clone(), table.clone())) {
-                Some(dirs) => missing.append(&mut snapshot.add(Table::list(roots, tag, &dirs)?)),
+                Some(dirs) => {
+                    let speaks = Speaks::of(table, tables, release_version);
+                    missing.append(&mut snapshot.add(Table::list(roots, tag, &dirs, speaks)?));
+                }
                 None => missing.push(format!("table `{keyspace}.{table}` has no snapshot directory")),
             }
         }
     }
-    for (keyspace, table) in held.into_keys() {
+    for (keyspace, table) in
+        held.into_keys().filter(|(keyspace, table)| !held_the_schema(keyspace, table, live))
+    {
         missing.push(format!("`{keyspace}.{table}` has a snapshot, but the node does not know such a table"));
     }
     if missing.is_empty() && snapshot.tables.iter().all(|table| table.sstables == 0) {
@@ -118,7 +149,7 @@ impl Place<'_> {
 
 impl Table {
     /// Lists the snapshot in the table's directories, one or more in each data directory.
-    fn list(roots: &[Dir], tag: &str, dirs: &[TableDir]) -> Result<Table> {
+    fn list(roots: &[Dir], tag: &str, dirs: &[TableDir], speaks: Speaks) -> Result<Table> {
         let [first, others @ ..] = dirs else { bail!("a table without a directory") };
         let shown = format!("{}.{}", first.keyspace, first.table());
         if let Some(other) = others.iter().find(|dir| dir.id() != first.id()) {
@@ -152,9 +183,13 @@ impl Table {
             None => table.missing.push(format!("table `{shown}` has no `manifest.json` in its snapshot")),
             Some(listed) => {
                 let there = &table.data_files;
-                let lost = listed.difference(there).filter(|file| !table.told.contains(*file));
+                let is_there = |file: &String| {
+                    there.contains(file)
+                        || (speaks == Speaks::OfOne && there.iter().any(|path| path.ends_with(&format!("/{file}"))))
+                };
+                let lost = listed.iter().filter(|file| !is_there(file) && !table.told.contains(*file));
                 let lost = lost.map(|file| format!("`{file}` of table `{shown}` is missing"));
-                let strange = there.difference(&listed);
+                let strange = there.difference(&listed).filter(|_| speaks == Speaks::OfAll);
                 let strange =
                     strange.map(|file| format!("the `manifest.json` of table `{shown}` lacks `{file}`"));
                 table.missing.extend(lost.chain(strange).collect::<Vec<_>>());

@@ -7,3 +7,4 @@ mod death;
 pub mod node;
 pub mod nodetool;
 pub mod place;
+pub mod version;

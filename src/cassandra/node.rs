@@ -33,7 +33,8 @@ pub struct Node {
     /// `data_file_directories` in their order, then `local_system_data_file_directory` where it is set.
     pub data: Vec<Place>,
     pub commitlog: Place,
-    pub hints: Place,
+    /// None before 3.0, where hints are rows of a table.
+    pub hints: Option<Place>,
     pub saved_caches: Place,
 }
 
@@ -47,8 +48,8 @@ impl Node {
             java.iter().find_map(|argument| argument.strip_prefix(&prefix)).map(str::to_owned)
         };
         let mut finder = PathFinder::new(&container, &found);
-        let config = read_config(&mut finder, access, property("cassandra.config")).await?;
-        let home = found.env.get("CASSANDRA_HOME").map_or("/opt/cassandra", String::as_str);
+        let config = read_config(&mut finder, access, property("cassandra.config"), &java).await?;
+        let home = home(&found).unwrap_or("/opt/cassandra");
         let storage_dir = property("cassandra.storagedir").unwrap_or_else(|| format!("{home}/data"));
         let Directories { data, commitlog, hints, saved_caches } = config.directories(&storage_dir);
 
@@ -56,7 +57,7 @@ impl Node {
         for path in data {
             data_places.push(finder.place(path).await?);
         }
-        let (commitlog, hints) = (finder.place(commitlog).await?, finder.place(hints).await?);
+        let (commitlog, hints) = (finder.place(commitlog).await?, finder.place_once_made(hints).await?);
         let saved_caches = finder.place(saved_caches).await?;
         Ok(Node { config, data: data_places, container, found, commitlog, hints, saved_caches })
     }
@@ -81,7 +82,7 @@ impl Node {
     }
 
     pub fn all_places(&self) -> impl Iterator<Item = &Place> {
-        self.data.iter().chain([&self.commitlog, &self.hints, &self.saved_caches])
+        self.data.iter().chain([&self.commitlog]).chain(&self.hints).chain([&self.saved_caches])
     }
 
     /// A mount of the node that a path of this host leads through: the container's user could lead it elsewhere.
@@ -180,30 +181,39 @@ fn may_pass(error: &anyhow::Error) -> bool {
     }
 }
 
+/// Where Cassandra was unpacked: as the environment has it, or as the container starts it: `<home>/bin/cassandra`.
+fn home(found: &Facts) -> Option<&str> {
+    let told = found.env.get("CASSANDRA_HOME").map(|home| home.trim_end_matches('/'));
+    told.or_else(|| found.command.iter().find_map(|word| word.strip_suffix("/bin/cassandra")))
+}
+
+/// The directories in which Cassandra itself looks for its cassandra.yaml, in its order.
+fn class_path(java: &[String]) -> impl Iterator<Item = &str> {
+    let is_flag = |word: &String| matches!(word.as_str(), "-cp" | "-classpath" | "--class-path");
+    let path = java.iter().skip_while(move |word| !is_flag(word)).nth(1).map_or("", String::as_str);
+    path.split(':').filter(|entry| entry.starts_with('/') && !entry.ends_with(".jar") && !entry.ends_with('*'))
+}
+
 async fn read_config(
     finder: &mut PathFinder<'_>,
     access: &NodeAccess,
     java_property: Option<String>,
+    java: &[String],
 ) -> Result<Config> {
     let (container, found) = (finder.container, finder.found);
-    let in_directory = |variable: &str, below: &str| {
-        found
-            .env
-            .get(variable)
-            .map(|directory| format!("{}{below}/cassandra.yaml", directory.trim_end_matches('/')))
-    };
+    let yaml_in = |directory: &str| format!("{}/cassandra.yaml", directory.trim_end_matches('/'));
     let candidates = match (&access.config_file, java_property) {
         (Some(path), _) => vec![path.clone()],
         // A URL, as Cassandra wants it.
         (None, Some(url)) => vec![url.trim_start_matches("file:").replacen("///", "/", 1)],
         (None, None) => {
             let usual = [
-                in_directory("CASSANDRA_CONF", ""),
-                in_directory("CASSANDRA_HOME", "/conf"),
-                Some("/etc/cassandra/cassandra.yaml".to_owned()),
+                found.env.get("CASSANDRA_CONF").map(|conf| yaml_in(conf)),
+                home(found).map(|home| yaml_in(&format!("{home}/conf"))),
+                Some(yaml_in("/etc/cassandra")),
             ];
             let mut candidates = Vec::new();
-            for path in usual.into_iter().flatten() {
+            for path in class_path(java).map(yaml_in).chain(usual.into_iter().flatten()) {
                 if !candidates.contains(&path) {
                     candidates.push(path);
                 }
@@ -224,4 +234,23 @@ async fn read_config(
     }
     let why = format!("it has no file `{}`", candidates.join("`, no file `"));
     Err(Error::NotCassandra { container: container.name.clone(), why }.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cassandra_yaml_is_looked_for_in_the_directories_of_the_class_path() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let home = "/opt/apache-cassandra-2.1.2/bin/..";
+        let java = words(&format!(
+            "java -ea -cp {home}/conf:{home}/build/classes/main:{home}/lib/airline-0.6.jar:/opt/lib/*:relative -Dx=y \
+             org.apache.cassandra.service.CassandraDaemon"
+        ));
+        let found: Vec<&str> = class_path(&java).collect();
+        assert_eq!(found, [format!("{home}/conf"), format!("{home}/build/classes/main")]);
+        assert_eq!(class_path(&words("java -jar x.jar")).next(), None);
+        assert_eq!(class_path(&[]).next(), None);
+    }
 }

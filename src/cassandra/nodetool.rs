@@ -1,12 +1,13 @@
 //! nodetool inside the container: run, bounded, and read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::ansible::request::{NodeAccess, Secret};
-use crate::cassandra::death;
+use crate::cassandra::{death, version};
 use crate::docker::{Container, ExecOutcome, RunState};
 use crate::error::Error;
 
@@ -14,6 +15,9 @@ use crate::error::Error;
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// What asks or works table by table: ten thousand tables take minutes.
 const LONG_ANSWER_TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// Set where the container's Java refuses nodetool's own address: a run has one container.
+static OLD_ADDRESSES: OnceLock<String> = OnceLock::new();
 
 /// nodetool of one container, found and ready to be called.
 #[derive(Debug, Clone)]
@@ -73,7 +77,7 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
         let path = match &access.nodetool_path {
             Some(path) => path.clone(),
             None => {
-                let looking = container.exec(&["sh", "-c", LOOK], None);
+                let looking = container.exec(&["sh", "-c", LOOK], &[], None);
                 let hangs = |_| Error::EngineFailed {
                     request: format!("look for nodetool in container `{}`", container.name),
                     cause: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()),
@@ -142,7 +146,7 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
 
     /// `tablestats` (`cfstats` before 3.0): the only list of tables that needs no CQL client.
     pub async fn table_stats(&self, release_version: &str) -> Result<TableStats> {
-        let command = if release_version.starts_with("2.") { "cfstats" } else { "tablestats" };
+        let command = if version::is_before(release_version, (3, 0)) { "cfstats" } else { "tablestats" };
         let stats = TableStats::parse(&self.ask_within(LONG_ANSWER_TIMEOUT, &[command]).await?);
         if stats.tables.is_empty() { Err(self.senseless(command, "`Table`")) } else { Ok(stats) }
     }
@@ -199,7 +203,11 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
         let mut line = vec![self.path.as_str()];
         line.extend(self.flags.iter().map(String::as_str));
         line.extend(command);
-        let ended = self.container.exec(&line, self.credentials.as_ref().map(Secret::reveal)).await;
+        let mut ended = self.call(&line).await;
+        if ended.as_ref().is_ok_and(has_refused_its_address) && OLD_ADDRESSES.get().is_none() {
+            self.take_old_addresses().await?;
+            ended = self.call(&line).await;
+        }
         if !ended.as_ref().is_ok_and(|outcome| outcome.exit_code == 0)
             && let Ok(facts) = self.container.inspect().await
             && facts.run_state != RunState::Running
@@ -216,6 +224,20 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
             Ok(other) => other.into(),
             Err(other) => other,
         })
+    }
+
+    async fn call(&self, line: &[&str]) -> Result<ExecOutcome> {
+        let environment: Vec<&str> = OLD_ADDRESSES.get().map(String::as_str).into_iter().collect();
+        let input = self.credentials.as_ref().map(Secret::reveal);
+        self.container.exec(line, &environment, input).await
+    }
+
+    /// Beside what the container itself tells its Java.
+    async fn take_old_addresses(&self) -> Result<()> {
+        let facts = self.container.inspect().await?;
+        let own = facts.env.get("JAVA_TOOL_OPTIONS").map(|own| format!("{own} ")).unwrap_or_default();
+        OLD_ADDRESSES.get_or_init(|| format!("JAVA_TOOL_OPTIONS={own}{TAKE_OLD_ADDRESSES}"));
+        Ok(())
     }
 
     /// It ended well and did not say what it is asked for: a broken connection, or another program.
@@ -236,13 +258,37 @@ do [ -f "$p" ] && [ -x "$p" ] && echo "$p" && exit; done; exit 1"#;
     }
 }
 
+/// What Java needs to be told from 8u331, 11.0.15 and 17.0.3 on, where Cassandra is older than 3.0.27, 3.11.13 or 4.0.4.
+const TAKE_OLD_ADDRESSES: &str = "-Dcom.sun.jndi.rmiURLParsing=legacy";
+
+/// `URISyntaxException: 'Malformed IPv6 address at index 7: rmi://[127.0.0.1]:7199'`: nothing was done.
+fn has_refused_its_address(outcome: &ExecOutcome) -> bool {
+    let refused = |said: &str| said.contains("Malformed IPv6 address") && said.contains("rmi://[");
+    outcome.exit_code != 0 && (refused(&outcome.stdout) || refused(&outcome.stderr))
+}
+
+/// How nodetool was made to work, where it did not by itself.
+pub fn told_to_java() -> Option<String> {
+    OLD_ADDRESSES.get().map(|environment| {
+        format!(
+            "nodetool works in this container with `{environment}` only: its Java refuses the address that nodetool of \
+             this Cassandra gives it (`rmi://[127.0.0.1]`); it was told so for each call here, and would be for \
+             everybody's by the container's environment"
+        )
+    })
+}
+
 /// nodetool's own sentence, without the Java stack trace behind it.
 fn reason(outcome: &ExecOutcome) -> String {
-    let said = if outcome.stderr.trim().is_empty() { &outcome.stdout } else { &outcome.stderr };
-    let lines = said.lines().map(str::trim).take_while(|line| *line != "-- StackTrace --");
+    // Java says on stderr what it was told by the environment; nodetool its failures, in some versions, on stdout.
+    let is_nodetools = |line: &&str| !line.is_empty() && !line.starts_with("Picked up JAVA_TOOL_OPTIONS");
+    let is_silent = !outcome.stderr.lines().map(str::trim).any(|line| is_nodetools(&line));
+    let said = if is_silent { &outcome.stdout } else { &outcome.stderr };
+    let lines = said.lines().map(str::trim).filter(is_nodetools);
+    let lines = lines.take_while(|line| *line != "-- StackTrace --");
     let sentences: Vec<&str> = lines
         .filter(|line| {
-            !line.is_empty() && !line.starts_with("at ") && !line.starts_with("See 'nodetool help'")
+            !line.starts_with("at ") && !line.starts_with("See 'nodetool help'")
         })
         .collect();
     let from = sentences.len().saturating_sub(3);

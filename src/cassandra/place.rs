@@ -210,6 +210,19 @@ impl<'a> PathFinder<'a> {
         Ok(place)
     }
 
+    /// The same for a directory that not every version has: `None` where none was made in the container's own layer. Of a
+    /// container that was never started that is not known.
+    pub async fn place_once_made(&mut self, container_path: String) -> Result<Option<Place>> {
+        if self.found.run_state != RunState::Created
+            && let Some(resolved) = self.resolve(&container_path).await?
+            && !self.found.mounts.iter().any(|mount| Path::new(&resolved).starts_with(&mount.container_path))
+            && self.container.stat(&resolved).await?.is_none()
+        {
+            return Ok(None);
+        }
+        self.place(container_path).await.map(Some)
+    }
+
     /// The path without symlinks; what is not there yet is taken as it is. `None`: a loop.
     pub async fn resolve(&mut self, path: &str) -> Result<Option<String>> {
         let mut resolved = String::new();

@@ -22,6 +22,8 @@ pub struct Facts {
     pub restart_policy: RestartPolicy,
     /// Made with `--rm`.
     pub auto_remove: bool,
+    /// What its first process was started with.
+    pub command: Vec<String>,
     pub env: HashMap<String, String>,
     pub labels: HashMap<String, String>,
     pub mounts: Vec<Mount>,
@@ -97,6 +99,8 @@ pub(super) struct Inspected {
     pub id: String,
     pub name: String,
     pub config: Config,
+    path: String,
+    args: Option<Vec<String>>,
     state: State,
     host_config: HostConfig,
     mounts: Option<Vec<MountPoint>>,
@@ -181,6 +185,7 @@ impl Facts {
             started: humantime::parse_rfc3339(&found.state.started_at).ok(),
             restart_policy: RestartPolicy::of(found.host_config.restart_policy),
             auto_remove: found.host_config.auto_remove,
+            command: [found.path].into_iter().chain(found.args.unwrap_or_default()).collect(),
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             labels: found.config.labels.unwrap_or_default(),
             mounts: found.mounts.unwrap_or_default().into_iter().map(Mount::of).collect(),

@@ -224,11 +224,18 @@ impl Container {
         finally(work, async || self.stop(stop_timeout).await.map(|_| ())).await
     }
 
-    /// Runs a command in the container, with `input` on its standard input, until it ends.
-    pub async fn exec(&self, command: &[&str], input: Option<&str>) -> Result<ExecOutcome> {
+    /// Runs a command in the container, with `input` on its standard input, until it ends. `environment` is added
+    /// to the container's own.
+    pub async fn exec(
+        &self,
+        command: &[&str],
+        environment: &[&str],
+        input: Option<&str>,
+    ) -> Result<ExecOutcome> {
         let what = "run a command in";
         let options = json!({
             "AttachStdin": input.is_some(), "AttachStdout": true, "AttachStderr": true, "Cmd": command,
+            "Env": environment,
         });
         let exec: ExecId = self.ask(what, Method::POST, "/exec", Some(options)).await?;
         let start = format!("/exec/{}/start", exec.id);

@@ -10,6 +10,7 @@ use crate::ansible::request::{Repair, Start};
 use crate::ansible::result::Report;
 use crate::archive::manifest::{Manifest, NodeIdentity};
 use crate::cassandra::nodetool::{Nodetool, Tables};
+use crate::cassandra::version;
 use crate::docker::RunState;
 use crate::error::{Error, tell};
 use crate::interrupt;
@@ -144,9 +145,9 @@ impl Restore<'_> {
         if auto && nodetool.status().await?.len() < 2 {
             return Ok(());
         }
-        // Full is the default in 2.1, which does not know the flag.
-        let is_2_1 = manifest.node.cassandra_version.starts_with("2.1");
-        let flags: &[&str] = match (is_2_1, auto) {
+        // Full is the default before 2.2, which does not know the flag. An archive may be older than the node.
+        let is_full = version::is_before(&nodetool.release_version().await?, (2, 2));
+        let flags: &[&str] = match (is_full, auto) {
             (true, true) => &["-pr"],
             (true, false) => &[],
             (false, true) => &["-full", "-pr"],

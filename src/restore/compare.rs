@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::archive::manifest::{Manifest, NodeIdentity};
+use crate::cassandra::version;
 use crate::restore::plan::{Findings, Verdict};
 
 pub(super) fn compare(
@@ -128,7 +129,7 @@ pub(super) fn last_part(class: &str) -> &str {
 
 /// A format that this release has given up: `BigFormat.earliest_supported_version` is `ma` from 4.0 on.
 fn too_old<'a>(formats: &'a [String], node: &str) -> Option<&'a String> {
-    let major: u32 = node.split('.').next()?.parse().ok()?;
+    let (major, _) = version::parse(node)?;
     formats.iter().find(|format| major >= 4 && format.as_str() < "ma" && !format.ends_with("-bti"))
 }
 
@@ -140,16 +141,10 @@ enum Versions {
 
 /// A release reads the sstables of its own and the major version before (NEWS.txt), never of a later one.
 fn versions(archive: &str, node: &str) -> Versions {
-    let parse = |version: &str| {
-        let mut numbers = version.split(['.', '-']).map(|part| part.parse::<u32>().ok());
-        Some((numbers.next()??, numbers.next()??))
-    };
-    let (Some(made), Some(reads)) = (parse(archive), parse(node)) else { return Versions::Same };
-    if reads >= (5, 1) || made >= (5, 1) {
-        return Versions::Unreadable(
-            "Cassandra 5.1 and later keep the cluster's metadata in a log that is not restored yet"
-                .to_owned(),
-        );
+    let parsed = (version::parse(archive), version::parse(node));
+    let (Some(made), Some(reads)) = parsed else { return Versions::Same };
+    if let Some(why) = [archive, node].into_iter().find_map(version::is_out_of_reach) {
+        return Versions::Unreadable(why.to_owned());
     }
     if made > reads {
         return Versions::Unreadable(format!(

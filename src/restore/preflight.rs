@@ -110,11 +110,11 @@ fn is_silence(error: &anyhow::Error) -> bool {
 fn directories(node: &Node) -> impl Iterator<Item = NodeDirectory> {
     let data = node.data.iter().map(|place| ("data directory", place));
     let others = [
-        ("commit log directory", &node.commitlog),
-        ("hints directory", &node.hints),
-        ("saved caches directory", &node.saved_caches),
+        Some(("commit log directory", &node.commitlog)),
+        node.hints.as_ref().map(|hints| ("hints directory", hints)),
+        Some(("saved caches directory", &node.saved_caches)),
     ];
-    data.chain(others).map(|(name, place)| {
+    data.chain(others.into_iter().flatten()).map(|(name, place)| {
         let path = place.host_path.clone();
         NodeDirectory { name, real: real_path(&path), path }
     })

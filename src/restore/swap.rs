@@ -48,7 +48,7 @@ impl Swap {
         for place in &node.data {
             sites.push(Site::open(place, true)?);
         }
-        for place in [&node.commitlog, &node.hints, &node.saved_caches] {
+        for place in node.all_places().skip(node.data.len()) {
             sites.push(Site::open(place, false)?);
         }
         Ok(Swap { sites, data: node.data.len() })

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import socket
 import subprocess
+import sys
 import time
 
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
@@ -43,16 +44,30 @@ def wait_until(what, condition):
 class Node:
     """One node with its data below `FOLDER/<name>/data`, its archives and state beside it."""
 
-    def __init__(self, name, *docker_options):
+    def __init__(self, name, *docker_options, image=IMAGE, protocol_version=5):
         self.name, self.folder = f"cassandra-backup-{name}", FOLDER / name
+        self.image, self.protocol_version = image, protocol_version
         self.remove()
         (self.folder / "data").mkdir(parents=True)
+        if user := docker("inspect", "--format", "{{.Config.User}}", image):
+            os.chown(self.folder / "data", *map(int, user.split(":")))
+        self.make(*docker_options)
+
+    def make(self, *docker_options):
+        """A container on the data that is there."""
         docker(
             "run", "--detach", "--name", self.name, "--label", LABEL, "--restart", "unless-stopped",
             "--volume", f"{self.folder}/data:/var/lib/cassandra", "--env", f"JVM_EXTRA_OPTS={FAST}",
-            "--env", "MAX_HEAP_SIZE=448M", "--env", "HEAP_NEWSIZE=100M", *docker_options, IMAGE,
+            "--env", "MAX_HEAP_SIZE=448M", "--env", "HEAP_NEWSIZE=100M", *docker_options, self.image,
         )
         self.wait_for_clients()
+
+    def make_anew(self, image, protocol_version):
+        """Another version on the same data: what an upgrade is."""
+        docker("stop", self.name)
+        docker("rm", self.name)
+        self.image, self.protocol_version = image, protocol_version
+        self.make()
 
     def remove(self):
         docker("rm", "--force", "--volumes", self.name, check=False)
@@ -70,8 +85,7 @@ class Node:
         return self.state()["HostConfig"]["RestartPolicy"]["Name"]
 
     def host_id(self):
-        info = docker("exec", self.name, "nodetool", "info")
-        return next(line.split()[-1] for line in info.splitlines() if line.startswith("ID"))
+        return str(self.cql("SELECT host_id FROM system.local")[0].host_id)
 
     def snapshots(self):
         """The tags of snapshots on the disk."""
@@ -118,7 +132,9 @@ class Node:
         """The rows of the last statement."""
         address = self.address()
         profile = ExecutionProfile(load_balancing_policy=WhiteListRoundRobinPolicy([address]), request_timeout=60)
-        cluster = Cluster([address], execution_profiles={EXEC_PROFILE_DEFAULT: profile}, protocol_version=5)
+        cluster = Cluster(
+            [address], execution_profiles={EXEC_PROFILE_DEFAULT: profile}, protocol_version=self.protocol_version
+        )
         try:
             session = cluster.connect()
             rows = [list(session.execute(statement)) for statement in statements]
@@ -141,6 +157,16 @@ class Node:
         for row in self.cql("SELECT id, word FROM faults.words"):
             counts[row.word] = counts.get(row.word, 0) + 1
         return counts
+
+    def dataset(self, verb, expect="expect.json"):
+        """molecule/dataset.py: rows to write, to lose and to find again."""
+        command = [
+            sys.executable, str(ROOT / "molecule/dataset.py"), verb, self.address(), "--expect",
+            str(self.folder / expect), "--protocol-version", str(self.protocol_version),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise AssertionError(f"dataset.py {verb}: {done.stdout}{done.stderr}")
 
     # The modules.
 

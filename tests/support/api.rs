@@ -198,9 +198,13 @@ impl World {
                 return Response::error(409, format!("Container {id} is not running"));
             }
         }
-        let argv = options["Cmd"].as_array().into_iter().flatten();
+        let words = |key: &str| -> Vec<String> {
+            let words = options[key].as_array().into_iter().flatten();
+            words.map(|word| word.as_str().unwrap_or_default().to_owned()).collect()
+        };
         let exec = Exec {
-            argv: argv.map(|part| part.as_str().unwrap_or_default().to_owned()).collect(),
+            argv: words("Cmd"),
+            env: words("Env"),
             attach_stdin: options["AttachStdin"] == true,
             is_running: false,
             exit_code: None,
@@ -241,7 +245,7 @@ impl World {
         let program = exec.argv.first().map_or("", String::as_str);
         let outcome = match (program, exec.argv.get(1).map(String::as_str)) {
             ("sh" | "/bin/sh", Some("-c")) => self.shell(&exec.argv[2..]),
-            _ if self.is_nodetool(program) => self.nodetool(&exec.argv, input),
+            _ if self.is_nodetool(program) => self.nodetool(&exec, input),
             _ => Outcome {
                 exit_code: 126,
                 stdout: format!(
@@ -255,8 +259,8 @@ impl World {
         (outcome.stdout, outcome.stderr)
     }
 
-    fn nodetool(&self, argv: &[String], input: &str) -> Outcome {
-        let call = nodetool::Call::parse(argv, input);
+    fn nodetool(&self, exec: &Exec, input: &str) -> Outcome {
+        let call = nodetool::Call { env: exec.env.clone(), ..nodetool::Call::parse(&exec.argv, input) };
         self.container().nodetool.calls.push(call.clone());
         self.run_hooks(When::Before, &call.line());
         let outcome = nodetool::run(&mut self.container(), &call);

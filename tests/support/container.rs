@@ -24,6 +24,8 @@ pub enum Inside {
 #[derive(Debug, Clone)]
 pub struct Exec {
     pub argv: Vec<String>,
+    /// Beside the container's own.
+    pub env: Vec<String>,
     pub attach_stdin: bool,
     /// Neither running nor ended: created, and not started yet.
     pub is_running: bool,
@@ -50,6 +52,8 @@ pub struct Container {
     pub auto_remove: bool,
     /// Cassandra does not end by itself when asked to: it is killed.
     pub is_stubborn: bool,
+    /// Its entry point and what that is given.
+    pub command: Vec<String>,
     pub env: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
     pub mounts: Vec<Value>,
@@ -117,8 +121,8 @@ impl Container {
         json!({
             "Id": self.id,
             "Created": "2026-11-23T08:08:38.103253964Z",
-            "Path": "docker-entrypoint.sh",
-            "Args": ["cassandra", "-f"],
+            "Path": self.command[0],
+            "Args": self.command[1..],
             "State": {
                 "Status": self.run_state.word(),
                 "Running": self.is_running() || is_restarting,

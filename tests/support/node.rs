@@ -83,6 +83,7 @@ impl FakeNode {
             restart_policy: ("unless-stopped".to_owned(), 0),
             auto_remove: false,
             is_stubborn: false,
+            command: ["docker-entrypoint.sh", "cassandra", "-f"].map(str::to_owned).to_vec(),
             env: BTreeMap::from([("CASSANDRA_CONF".to_owned(), "/etc/cassandra".to_owned())]),
             labels: BTreeMap::new(),
             mounts: vec![bind(&storage, &storage)],
@@ -96,6 +97,7 @@ impl FakeNode {
             nodetool: Settings {
                 jmx_port: 7199,
                 jmx_auth: None,
+                java_refuses_addresses: false,
                 peers: Vec::new(),
                 failures: Vec::new(),
                 answers: Vec::new(),
@@ -203,6 +205,7 @@ impl FakeNode {
         self.with(|container| {
             let exec = Exec {
                 argv: line.split(' ').map(str::to_owned).collect(),
+                env: Vec::new(),
                 attach_stdin: false,
                 is_running: true,
                 exit_code: None,

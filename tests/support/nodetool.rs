@@ -15,6 +15,8 @@ pub struct Settings {
     pub jmx_port: u16,
     /// User and password, where JMX asks for them.
     pub jmx_auth: Option<(String, String)>,
+    /// Java is newer than Cassandra: it does not take `rmi://[127.0.0.1]:7199`.
+    pub java_refuses_addresses: bool,
     pub peers: Vec<Peer>,
     /// Commands that fail, by how they begin: exit code and stderr.
     pub failures: Vec<(String, i64, String)>,
@@ -58,6 +60,7 @@ pub struct Peer {
 #[derive(Debug, Clone)]
 pub struct Call {
     pub argv: Vec<String>,
+    pub env: Vec<String>,
     pub flags: Vec<(String, String)>,
     /// The command and what follows it.
     pub command: Vec<String>,
@@ -83,7 +86,8 @@ impl Call {
             };
             flags.push((flag.split('=').next().unwrap_or_default().to_owned(), value));
         }
-        Call { argv: argv.to_vec(), flags, command: rest.cloned().collect(), stdin: stdin.to_owned() }
+        let (argv, command) = (argv.to_vec(), rest.cloned().collect());
+        Call { argv, env: Vec::new(), flags, command, stdin: stdin.to_owned() }
     }
 
     /// `nodetool snapshot -t nightly`, wherever nodetool lies and whatever its global flags are.
@@ -140,7 +144,26 @@ fn thrown(stdout: impl Into<String>, exception: &str, message: &str) -> Outcome 
     failed(2, stdout, format!("error: {message}\n-- StackTrace --\n{exception}: {message}\n{trace}\n"))
 }
 
+/// What Java itself says and refuses, in the words of 8u492 under Cassandra 2.1.2.
 pub fn run(container: &mut Container, call: &Call) -> Outcome {
+    let told = call.env.iter().find_map(|pair| pair.strip_prefix("JAVA_TOOL_OPTIONS="));
+    let takes_addresses = told.is_some_and(|told| told.contains("-Dcom.sun.jndi.rmiURLParsing=legacy"));
+    let mut outcome = match container.nodetool.java_refuses_addresses && !takes_addresses {
+        true => failed(
+            1,
+            "",
+            "nodetool: Failed to connect to '127.0.0.1:7199' - URISyntaxException: 'Malformed IPv6 address at index 7: \
+             rmi://[127.0.0.1]:7199'.\n",
+        ),
+        false => answer(container, call),
+    };
+    if let Some(told) = told {
+        outcome.stderr.insert_str(0, &format!("Picked up JAVA_TOOL_OPTIONS: {told}\n"));
+    }
+    outcome
+}
+
+fn answer(container: &mut Container, call: &Call) -> Outcome {
     let settings = container.nodetool.clone();
     let node = &mut container.cassandra;
     let port = call.flag("-p", "--port").unwrap_or("7199");

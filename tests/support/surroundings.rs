@@ -35,6 +35,22 @@ impl FakeNode {
         has_come || nodetool.calls.iter().any(|call| is_told_to(call.line()))
     }
 
+    /// Java is newer than Cassandra, which gives it an address that it does not take.
+    pub fn refusing_addresses(self) -> FakeNode {
+        self.with(|container| container.nodetool.java_refuses_addresses = true)
+    }
+
+    /// Unpacked by hand into this directory, which only the command of the container tells; its cassandra.yaml is there.
+    pub fn unpacked_in(self, home: &str, config: &str) -> FakeNode {
+        let node = self.with(|container| {
+            container.command = vec![format!("{home}/bin/cassandra"), "-f".to_owned()];
+            container.env.remove("CASSANDRA_CONF");
+            container.env.remove("CASSANDRA_HOME");
+            container.files.clear();
+        });
+        node.file_inside(&format!("{home}/conf/cassandra.yaml"), config)
+    }
+
     /// What is mounted can be written by the host only.
     pub fn mounted_read_only(self) -> FakeNode {
         self.with(|container| container.mounts[0]["RW"] = json!(false))
