@@ -55,7 +55,7 @@ fn hints_in_the_containers_own_layer_are_out_of_reach_where_there_are_or_may_be_
         let (word, message) = told(&result);
         let expected =
             format!("`{hints}` of container `node` cannot be found on this host: it lies in the container's own layer, not on a mount");
-        assert_eq!((word, message.split(". ").next()), ("host_path", Some(expected.as_str())));
+        assert!(word == "host_path" && message.starts_with(&expected), "{message}");
     }
 }
 

@@ -11,7 +11,7 @@ use crate::archive::manifest::NodeIdentity;
 use crate::cassandra::config::{Config, Directories};
 use crate::cassandra::death;
 use crate::cassandra::nodetool::{ANSWER_TIMEOUT, Info, Nodetool};
-use crate::cassandra::place::PathFinder;
+use crate::cassandra::place::{OWN_LAYER, PathFinder};
 pub use crate::cassandra::place::Place;
 use crate::dir::Dir;
 use crate::docker::{Container, Facts, RunState};
@@ -74,6 +74,16 @@ impl Node {
             why: "the data lies elsewhere once the container runs; run again while it does".to_owned(),
         }
         .into())
+    }
+
+    /// What a stopped container takes with it cannot be restored.
+    pub fn refuse_own_layer(&self) -> Result<()> {
+        let Some(place) = self.all_places().find(|place| place.is_in_own_layer) else { return Ok(()) };
+        let why = format!(
+            "{OWN_LAYER}: back it up while it runs, make the container anew with a volume there, and restore into that"
+        );
+        let (container, path) = (self.container.name.clone(), place.container_path.clone());
+        Err(Error::HostPath { container, path, why }.into())
     }
 
     /// The data directories, held open.

@@ -11,6 +11,12 @@ use crate::dir::{Dir, RelativePath, is_not_found};
 use crate::docker::{Container, Facts, PathInside, RunState};
 use crate::error::Error;
 
+/// Why it is none of this host's directories.
+pub const OWN_LAYER: &str = "it lies in the container's own layer, not on a mount";
+
+/// So many characters of a container's id Docker itself shows.
+const SHORT_ID: usize = 12;
+
 /// Symlinks followed before it counts as a loop, as the kernel has it.
 const MOST_SYMLINKS: usize = 40;
 
@@ -19,12 +25,15 @@ const MOST_SYMLINKS: usize = 40;
 pub struct Place {
     /// As Cassandra is configured, for messages and the manifest.
     pub container_path: String,
-    /// For messages, and to know one node from another. Never opened: see [`Place::open`].
+    /// For messages, and to know one node from another. Never opened: see [`Place::open`]. In the container's own layer it
+    /// is written as `docker cp` has it.
     pub host_path: PathBuf,
     /// What the host's administrator mounted, by a path that the container cannot change.
     mount: PathBuf,
     /// From there on names belong to the container's user.
     below: Option<RelativePath>,
+    /// On no mount: it is reached through the container's processes, and gone with the container.
+    pub is_in_own_layer: bool,
 }
 
 impl Place {
@@ -63,6 +72,9 @@ impl Place {
 
     /// The mount, where a path of this host leads through it: the rest of that path is the container's to change.
     pub fn mount_above(&self, path: &Path) -> Option<&Path> {
+        if self.is_in_own_layer {
+            return None;
+        }
         let mount = self.mount.canonicalize().ok()?;
         let (mut reached, mut followed) = (PathBuf::from("/"), 0);
         let names = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect();
@@ -174,7 +186,10 @@ impl<'a> PathFinder<'a> {
         let mounts = &self.found.mounts;
         let covering = mounts.iter().filter(|mount| inside.starts_with(&mount.container_path));
         let Some(mount) = covering.max_by_key(|mount| mount.container_path.len()) else {
-            return Err(fail("it lies in the container's own layer, not on a mount".to_owned()).into());
+            if self.found.run_state == RunState::Running {
+                return self.in_own_layer(container_path, &resolved);
+            }
+            return Err(fail(format!("{OWN_LAYER}, which can be read only while it runs")).into());
         };
         if !matches!(mount.kind.as_str(), "bind" | "volume") {
             return Err(fail(format!("it lies on a mount of type {}", mount.kind)).into());
@@ -203,11 +218,24 @@ impl<'a> PathFinder<'a> {
             Some(path) => Some(RelativePath::parse(path)?),
             None => return Err(fail(format!("`{}` is not a UTF-8 path", host_path.display())).into()),
         };
-        let place = Place { container_path: container_path.clone(), host_path, mount, below };
+        let place =
+            Place { container_path: container_path.clone(), host_path, mount, below, is_in_own_layer: false };
         if self.found.run_state == RunState::Running {
             place.prove(self.found.pid, &resolved).map_err(fail)?;
         }
         Ok(place)
+    }
+
+    /// By way of a process of the container: its storage driver tells no path that would outlive it.
+    fn in_own_layer(&self, container_path: String, resolved: &str) -> Result<Place> {
+        let id: String = self.container.id.chars().take(SHORT_ID).collect();
+        Ok(Place {
+            container_path,
+            host_path: PathBuf::from(format!("{id}:{resolved}")),
+            mount: PathBuf::from(format!("/proc/{}/root", self.found.pid)),
+            below: Some(RelativePath::parse(resolved.trim_start_matches('/'))?),
+            is_in_own_layer: true,
+        })
     }
 
     /// The same for a directory that not every version has: `None` where none was made in the container's own layer. Of a
@@ -276,6 +304,7 @@ mod tests {
             host_path: mount.join(below),
             mount: mount.to_owned(),
             below: Some(RelativePath::parse(below).unwrap()),
+            is_in_own_layer: false,
         }
     }
 

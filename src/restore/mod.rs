@@ -52,6 +52,7 @@ pub async fn run(request: &RestoreRequest, report: &mut Report) -> Result<()> {
         return Err(Error::ContainerPaused { container: container.name }.into());
     }
     let node = Node::look(container, &request.access).await?;
+    node.refuse_own_layer()?;
     match &request.source {
         _ if request.state.is_back() => by_hand::run(request, &node, report).await,
         Some(source) => course::forward(request, &engine, &node, source, report).await,

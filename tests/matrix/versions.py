@@ -1,14 +1,10 @@
 """Every Cassandra that people still run: backed up, spoiled and restored, and upgrades on the way."""
 
 import json
-import pathlib
 import subprocess
-import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "node"))
-
-import rig  # noqa: E402
-from cases import case  # noqa: E402
+from cases import case, went_well
+import rig
 
 CYCLE = "backup, lose, restore, repair, full content, indexes, second restore unchanged"
 PROTOCOL_VERSIONS = {"2.1": 3, "2.2": 4, "3.1": 4, "4.0": 5, "4.1": 5, "5.0": 5}
@@ -31,13 +27,6 @@ def node_of(version, *docker_options):
     )
     node.version = version
     return node
-
-
-def went_well(result, **expected):
-    assert result and not result.get("failed"), result
-    for key, value in expected.items():
-        assert result[key] == value, f"{key} is not {value}: {result}"
-    return result
 
 
 def cycle(node):

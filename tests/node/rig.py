@@ -42,23 +42,31 @@ def wait_until(what, condition):
 
 
 class Node:
-    """One node with its data below `FOLDER/<name>/data`, its archives and state beside it."""
+    """One node with its data below `FOLDER/<name>/data`, or in what is mounted instead; archives and state beside it."""
 
-    def __init__(self, name, *docker_options, image=IMAGE, protocol_version=5):
+    def __init__(self, name, *docker_options, image=IMAGE, protocol_version=5, mounts=None, owner=None, command=()):
         self.name, self.folder = f"cassandra-backup-{name}", FOLDER / name
-        self.image, self.protocol_version = image, protocol_version
+        self.image, self.protocol_version, self.command = image, protocol_version, command
+        self.mounts = {"/var/lib/cassandra": "data"} if mounts is None else mounts
         self.remove()
-        (self.folder / "data").mkdir(parents=True)
         if user := docker("inspect", "--format", "{{.Config.User}}", image):
-            os.chown(self.folder / "data", *map(int, user.split(":")))
+            owner = owner or tuple(map(int, user.split(":")))
+        for source in self.mounts.values():
+            if not source.startswith("volume:"):
+                (self.folder / source).mkdir(parents=True, exist_ok=True)
+                os.chown(self.folder / source, *(owner or (-1, -1)))
         self.make(*docker_options)
 
     def make(self, *docker_options):
         """A container on the data that is there."""
+        volumes = []
+        for path, source in self.mounts.items():
+            source = source.removeprefix("volume:") if source.startswith("volume:") else self.folder / source
+            volumes += ["--volume", f"{source}:{path}"]
         docker(
-            "run", "--detach", "--name", self.name, "--label", LABEL, "--restart", "unless-stopped",
-            "--volume", f"{self.folder}/data:/var/lib/cassandra", "--env", f"JVM_EXTRA_OPTS={FAST}",
-            "--env", "MAX_HEAP_SIZE=448M", "--env", "HEAP_NEWSIZE=100M", *docker_options, self.image,
+            "run", "--detach", "--name", self.name, "--label", LABEL, "--restart", "unless-stopped", *volumes,
+            "--env", f"JVM_EXTRA_OPTS={FAST}", "--env", "MAX_HEAP_SIZE=448M", "--env", "HEAP_NEWSIZE=100M",
+            *docker_options, self.image, *self.command,
         )
         self.wait_for_clients()
 
