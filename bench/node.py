@@ -227,14 +227,14 @@ def costs():
 
 
 def rate():
-    print("\n### rate_limit\n\n| asked, MB/s | read, MB/s |\n|---|---|", flush=True)
+    print("\n### rate_limit\n\n| asked, MiB/s | read, MiB/s |\n|---|---|", flush=True)
     node = rig.Node("bench")
     try:
         fill(node, 1)
         for limit in [20, 50, 100]:
             result = node.run_module("cassandra_backup", tag="rate", force=True, verify=False, rate_limit=f"{limit}MB")
             [seconds] = [step["seconds"] for step in result["steps"] if step["name"] == "pack"]
-            print(f"| {limit} | {result['backup']['bytes'] / 1e6 / seconds:.1f} |", flush=True)
+            print(f"| {limit} | {result['backup']['bytes'] / (1 << 20) / seconds:.1f} |", flush=True)
     finally:
         node.remove()
 
