@@ -8,7 +8,7 @@ run       := scripts/with-env
 export CARGO_TARGET_DIR := target
 
 .PHONY: help build demo test test-rust lint check-program molecule scenario-default scenario-protocol scenario-cluster matrix \
-	dist test-dist test-cluster test-node test-killed bench bench-node bench-cluster fuzz clean rust python readers docker image
+	dist test-dist test-cluster test-node test-killed test-layouts test-matrix table bench bench-node bench-cluster fuzz clean rust python readers docker image
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -19,7 +19,7 @@ build: $(installed) ## build the static executable and install it as library/cas
 demo: build python image ## back up and restore a real Cassandra, before your eyes
 	@$(run) scripts/demo
 
-test: test-rust lint check-program molecule test-dist ## run every test: test-rust, lint, check-program, molecule, test-dist
+test: test-rust lint check-program test-layouts molecule test-dist ## run every test: test-rust, lint, check-program, test-layouts, molecule, test-dist
 
 # In Cargo's own test profile, although the release build is there: it would link every test executable with full
 # link-time optimisation, which takes longer (145 s of processor time) than to compile all without it (108 s).
@@ -34,6 +34,7 @@ lint: rust python ## check format, Rust, YAML and Ansible
 	@$(run) cargo clippy --locked --workspace --all-targets -- -D warnings
 	@$(run) yamllint --strict .
 	@$(run) ansible-lint
+	@$(run) python tests/matrix/run.py --check
 
 check-program: build ## see that the executable is static and has at most 3 MB: Ansible copies it for every task
 	@! grep --quiet --text CASSANDRA_BACKUP_ $(program) || { echo "$(program) can be told to die: src/effect.rs"; false; }
@@ -54,6 +55,19 @@ test-cluster: build python image ## roll a real cluster back, and have it refuse
 test-node: rust python image ## roll back, kill, cut off and look into a restore on a real node
 	@$(run) cargo build --locked --bins --examples
 	@cd tests/node && CASSANDRA_BACKUP_PROGRAM=$(CURDIR)/$(subst /release/,/debug/,$(program)) ../../$(run) python -m unittest --verbose
+
+test-layouts: rust python image ## back up and restore real nodes laid out otherwise: a cut of test-matrix
+	@$(run) cargo build --locked --bins
+	@CASSANDRA_BACKUP_PROGRAM=$(CURDIR)/$(subst /release/,/debug/,$(program)) $(run) python tests/matrix/run.py --cut
+
+# CASES="podman jmx_tls" for some of them; `tests/matrix/run.py --list` names all. Java 8 is had from Debian's sid.
+test-matrix: rust python image ## every Cassandra, layout, mount, owner, JMX and Engine there is, on real nodes (an hour and a half)
+	@for version in 2.1.2 2.1.20 2.2.4 3.11.5 4.0.17 4.1.9; do scripts/setup-image $$version; done
+	@$(run) cargo build --locked --bins
+	@CASSANDRA_BACKUP_PROGRAM=$(CURDIR)/$(subst /release/,/debug/,$(program)) $(run) python tests/matrix/run.py $(CASES)
+
+table: python ## put the table of test-matrix into the README
+	@$(run) python tests/matrix/run.py --table
 
 fuzz: rust ## fuzz the readers of archives, each for SECONDS_EACH=60 (TARGETS="footer table" for some of them)
 	@scripts/setup-fuzz

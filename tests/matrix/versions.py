@@ -3,8 +3,9 @@
 import json
 import subprocess
 
-from cases import case, went_well
+from cases import case, went_well  # first: it makes the others known
 import rig
+import settings
 
 CYCLE = "backup, lose, restore, repair, full content, indexes, second restore unchanged"
 PROTOCOL_VERSIONS = {"2.1": 3, "2.2": 4, "3.1": 4, "4.0": 5, "4.1": 5, "5.0": 5}
@@ -168,27 +169,16 @@ def two_majors():
         old.remove()
 
 
-def settings_of_5_0(**settings):
-    """The image's own cassandra.yaml with other values, to be mounted over it."""
-    text = rig.docker("run", "--rm", "--entrypoint", "cat", image("5.0.5"), "/etc/cassandra/cassandra.yaml")
-    lines = [line for line in text.splitlines() if line.split(":")[0] not in settings]
-    lines += [f"{name}: {value}" for name, value in settings.items()]
-    path = rig.FOLDER / "cassandra.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
-    return "--volume", f"{path}:/etc/cassandra/cassandra.yaml"
-
-
 @case(version="5.0.5", layout="official image's, UUID sstable ids", tests=CYCLE)
 def uuid_ids_5_0():
-    return cycle(node_of("5.0.5", *settings_of_5_0(uuid_sstable_identifiers_enabled="true")))
+    return cycle(node_of("5.0.5", *settings.mounted(uuid_sstable_identifiers_enabled="true")))
 
 
 @case(version="5.0.5", layout="official image's, BTI sstables with UUID ids, no compatibility with 4.x", tests=CYCLE)
 def bti_5_0():
     node = node_of(
         "5.0.5",
-        *settings_of_5_0(
+        *settings.mounted(
             storage_compatibility_mode="NONE",
             uuid_sstable_identifiers_enabled="true",
             sstable="{selected_format: bti}",

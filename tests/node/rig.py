@@ -48,6 +48,7 @@ class Node:
         self.name, self.folder = f"cassandra-backup-{name}", FOLDER / name
         self.image, self.protocol_version, self.command = image, protocol_version, command
         self.mounts = {"/var/lib/cassandra": "data"} if mounts is None else mounts
+        self.nodetool_login = []
         self.remove()
         if user := docker("inspect", "--format", "{{.Config.User}}", image):
             owner = owner or tuple(map(int, user.split(":")))
@@ -134,7 +135,7 @@ class Node:
         return self.state()["State"]["ExitCode"]
 
     def address(self):
-        return docker("inspect", "--format", "{{.NetworkSettings.Networks.bridge.IPAddress}}", self.name)
+        return docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", self.name)
 
     def cql(self, *statements):
         """The rows of the last statement."""
@@ -157,7 +158,11 @@ class Node:
             "CREATE TABLE IF NOT EXISTS faults.words (id int PRIMARY KEY, word text)",
             *[f"INSERT INTO faults.words (id, word) VALUES ({id}, '{word}')" for id in range(rows)],
         )
-        docker("exec", self.name, "nodetool", "flush", "faults")
+        self.nodetool("flush", "faults")
+
+    def nodetool(self, *words):
+        """With what JMX asks for, where it does."""
+        return docker("exec", self.name, "nodetool", *self.nodetool_login, *words)
 
     def words(self):
         """Which words there are, and how many rows have each."""
