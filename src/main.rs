@@ -5,12 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
 use cassandra_backup::ansible::protocol;
-use cassandra_backup::ansible::request::Request;
-use cassandra_backup::ansible::result::Report;
-use cassandra_backup::cassandra::nodetool;
-use cassandra_backup::{backup, info, interrupt, restore};
 
 fn main() -> ExitCode {
     protocol::silence_panics();
@@ -21,26 +16,10 @@ fn main() -> ExitCode {
         Some(flag) if is_any(&flag, &["--help", "-h"]) => leave(USAGE.as_bytes(), ExitCode::SUCCESS),
         Some(flag) if is_any(&flag, &["--version", "-V"]) => leave(VERSION.as_bytes(), ExitCode::SUCCESS),
         Some(args_file) => {
-            let answer = protocol::answer(&program, Path::new(&args_file), run);
+            let answer = protocol::answer(&program, Path::new(&args_file), cassandra_backup::run);
             leave(&answer.line, if answer.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
     }
-}
-
-/// One thread for the waiting; packing and unpacking have threads of their own. When this returns or unwinds,
-/// nothing is at work any more.
-fn run(request: &Request, report: &mut Report) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(async {
-        interrupt::listen().context("cannot take over the signals")?;
-        let done = match request {
-            Request::Backup(request) => backup::run(request, report).await,
-            Request::Restore(request) => restore::run(request, report).await,
-            Request::Info(request) => info::run(request, report).await,
-        };
-        report.warnings.extend(nodetool::told_to_java());
-        done
-    })
 }
 
 /// Ends with this output. A reader that has gone away is no reason to fail a run that is done.
@@ -71,3 +50,15 @@ const USAGE: &str = concat!(
      container: cassandra\n\n\
      By hand: cassandra_backup ARGS_FILE, where ARGS_FILE holds the options as one JSON object.\n"
 );
+
+/// Takes the place of glibc's, and says that it cannot tell where a thread's stack lies. Rust asks it for one purpose:
+/// to tell an overflow of the stack from other faults of memory, in words. glibc's reads them by `sscanf` from a file of
+/// the kernel, and with `sscanf` come wide characters, long floats and character sets.
+///
+/// # Safety
+///
+/// It touches neither of its arguments, and whoever calls it has to expect an error.
+#[unsafe(no_mangle)]
+extern "C" fn pthread_getattr_np(_: libc::pthread_t, _: *mut libc::pthread_attr_t) -> libc::c_int {
+    libc::ENOSYS
+}

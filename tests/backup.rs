@@ -76,7 +76,7 @@ fn a_backup_of_a_running_node_is_one_archive_with_its_checksum() {
             "created": result["backup"]["created"], "cluster_name": "Test Cluster", "host_id": node.host_id(),
             "cassandra_version": "5.0.5", "schema_version": schema,
             "keyspaces": ["ks1", "ks2", "system", "system_auth", "system_distributed", "system_schema", "system_traces"],
-            "tables": made.tables.len(), "files": made.files, "bytes": made.bytes,
+            "tables": made.tables.len(), "files": made.files, "bytes": made.bytes, "proven_by": [],
         })
     );
     let container = json!({"name": "node", "image": "cassandra:5.0", "found": "running", "left": "running"});

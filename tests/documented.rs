@@ -111,10 +111,13 @@ fn results_of(module: Module) -> Vec<Value> {
     }
 }
 
+/// Its keys are no names, but states of nodes.
+const RING: &str = "snapshot.ring";
+
 /// The keys with those below them: `backup`, `backup.tag`.
 fn returned(prefix: &str, value: &Value, keys: &mut BTreeSet<String>) {
     match value {
-        Value::Object(map) => {
+        Value::Object(map) if prefix != RING => {
             for (name, part) in map {
                 let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
                 let is_common = prefix.is_empty() && COMMON.contains(&name.as_str()) && name != "msg";

@@ -35,7 +35,7 @@ fn with<T>(node: &FakeNode, work: impl AsyncFnOnce(Container) -> T) -> T {
 
 /// A command in the container: exit code, stdout, stderr.
 fn exec(node: &FakeNode, command: &[&str]) -> (i64, String, String) {
-    let outcome = with(node, async |container| container.exec(command, None).await.unwrap());
+    let outcome = with(node, async |container| container.exec(command, &[], None).await.unwrap());
     (outcome.exit_code, outcome.stdout, outcome.stderr)
 }
 
@@ -99,7 +99,7 @@ fn a_password_reaches_nodetool_on_standard_input_only() {
     let node = FakeNode::running().jmx_auth("backup", "s3cret");
     let login = |input| {
         let command = ["nodetool", "-u", "backup", "-pwf", "/dev/stdin", "version"];
-        with(&node, async |container| container.exec(&command, input).await.unwrap())
+        with(&node, async |container| container.exec(&command, &[], input).await.unwrap())
     };
     assert_eq!(login(Some("backup s3cret\n")).stdout, "ReleaseVersion: 5.0.5\n");
     let wrong = login(Some("backup guess\n"));
@@ -167,7 +167,7 @@ fn a_stopped_container_is_started_for_work_and_stopped_again() {
         let host_id = container
             .while_running(RunState::Exited, STOP_TIMEOUT, async || {
                 assert_eq!(node.run_state(), RunState::Running);
-                container.exec(&["nodetool", "info"], None).await.map(|info| info.stdout)
+                container.exec(&["nodetool", "info"], &[], None).await.map(|info| info.stdout)
             })
             .await
             .unwrap();

@@ -53,15 +53,19 @@ fn hints_in_the_containers_own_layer_are_out_of_reach_where_there_are_or_may_be_
     for node in [node, by_hand(FakeNode::created())] {
         let result = node.run_module("cassandra_restore", json!({"tag": "nightly"}));
         let (word, message) = told(&result);
-        let expected =
-            format!("`{hints}` of container `node` cannot be found on this host: it lies in the container's own layer, not on a mount");
+        let expected = format!(
+            "`{hints}` of container `node` cannot be found on this host: it lies in the container's own layer, not on a mount"
+        );
         assert!(word == "host_path" && message.starts_with(&expected), "{message}");
     }
 }
 
 #[test]
 fn a_java_that_refuses_nodetools_address_is_told_to_take_it_and_that_is_told() {
-    let node = FakeNode::running().with_table("ks1", "users", 1).refusing_addresses().env("JAVA_TOOL_OPTIONS", "-Da=b");
+    let node = FakeNode::running()
+        .with_table("ks1", "users", 1)
+        .refusing_addresses()
+        .env("JAVA_TOOL_OPTIONS", "-Da=b");
     let environment = "JAVA_TOOL_OPTIONS=-Da=b -Dcom.sun.jndi.rmiURLParsing=legacy";
     let warning = format!(
         "nodetool works in this container with `{environment}` only: its Java refuses the address that nodetool of this \
@@ -104,10 +108,12 @@ fn before_4_0_the_manifest_of_a_table_with_indexes_speaks_of_one_of_them_only() 
             let node = indexed(version, overwritten(files));
             nightly(&node);
             let archived = names(&node.archive("nightly"));
-            let data = archived.iter().filter(|name| name.starts_with("ks1/users-") && name.ends_with("-Data.db"));
+            let data =
+                archived.iter().filter(|name| name.starts_with("ks1/users-") && name.ends_with("-Data.db"));
             assert_eq!(data.count(), 3, "{archived:#?}");
         }
-        let result = backup(&indexed(version, overwritten("\"nb-9-big-Data.db\"")), json!({"tag": "nightly"}));
+        let result =
+            backup(&indexed(version, overwritten("\"nb-9-big-Data.db\"")), json!({"tag": "nightly"}));
         assert!(told(&result).1.contains("`nb-9-big-Data.db` of table `ks1.users` is missing"), "{result:#}");
     }
     let result = backup(&indexed("4.0.17", overwritten("\"nb-1-big-Data.db\"")), json!({"tag": "nightly"}));
@@ -125,7 +131,8 @@ fn before_4_0_the_manifest_of_a_table_with_indexes_speaks_of_one_of_them_only() 
 fn in_2_1_the_files_of_an_index_lie_beside_the_tables() {
     let node = indexed("2.1.2", |dirs, snapshot| {
         let rename = |dir: &Path, prefix: &str| {
-            for entry in fs::read_dir(dir).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+            for entry in fs::read_dir(dir).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file())
+            {
                 let name = entry.file_name().into_string().unwrap();
                 if let Some(rest) = name.strip_prefix("nb-") {
                     let name = format!("ks1-{prefix}-ka-{}", rest.replace("-big-", "-"));
@@ -161,9 +168,13 @@ fn the_tables_that_held_the_schema_before_3_0_are_no_tables_of_3_11() {
 }
 
 fn repairs(node: &FakeNode) -> Vec<String> {
-    let result = node.run_module("cassandra_restore", json!({"tag": "nightly", "repair": "full", "force": true}));
+    let result =
+        node.run_module("cassandra_restore", json!({"tag": "nightly", "repair": "full", "force": true}));
     assert_eq!(result["failed"], Value::Null, "{result:#}");
-    node.commands().into_iter().filter(|line| line.starts_with("nodetool repair") && line.ends_with(" ks1")).collect()
+    node.commands()
+        .into_iter()
+        .filter(|line| line.starts_with("nodetool repair") && line.ends_with(" ks1"))
+        .collect()
 }
 
 #[test]

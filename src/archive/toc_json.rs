@@ -15,16 +15,16 @@ const MAX_CHUNK: u64 = 64 << 20;
 
 /// One object at a time, each by the serializer that results have: another kind of output would be another copy of it.
 pub fn write(entries: &[Entry], out: &mut dyn Write) -> Result<()> {
-    let mut before: &[u8] = br#"{"version":1,"entries":["#;
+    out.write_all(br#"{"version":1,"entries":["#)?;
     let mut json = Vec::new();
     for object in entries.iter().flat_map(objects) {
+        if !json.is_empty() {
+            out.write_all(b",")?;
+        }
         json.clear();
         serde_json::to_writer(&mut json, &object)?;
-        out.write_all(before)?;
         out.write_all(&json)?;
-        before = b",";
     }
-    ensure!(!json.is_empty(), "a table of contents has entries");
     Ok(out.write_all(b"]}")?)
 }
 

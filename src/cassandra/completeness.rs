@@ -185,7 +185,8 @@ impl Table {
                 let there = &table.data_files;
                 let is_there = |file: &String| {
                     there.contains(file)
-                        || (speaks == Speaks::OfOne && there.iter().any(|path| path.ends_with(&format!("/{file}"))))
+                        || (speaks == Speaks::OfOne
+                            && there.iter().any(|path| path.ends_with(&format!("/{file}"))))
                 };
                 let lost = listed.iter().filter(|file| !is_there(file) && !table.told.contains(*file));
                 let lost = lost.map(|file| format!("`{file}` of table `{shown}` is missing"));

@@ -11,8 +11,8 @@ use crate::archive::manifest::NodeIdentity;
 use crate::cassandra::config::{Config, Directories};
 use crate::cassandra::death;
 use crate::cassandra::nodetool::{ANSWER_TIMEOUT, Info, Nodetool};
-use crate::cassandra::place::{OWN_LAYER, PathFinder};
 pub use crate::cassandra::place::Place;
+use crate::cassandra::place::{OWN_LAYER, PathFinder};
 use crate::dir::Dir;
 use crate::docker::{Container, Facts, RunState};
 use crate::error::{Error, is_login_refused, tell};
@@ -201,7 +201,8 @@ fn home(found: &Facts) -> Option<&str> {
 fn class_path(java: &[String]) -> impl Iterator<Item = &str> {
     let is_flag = |word: &String| matches!(word.as_str(), "-cp" | "-classpath" | "--class-path");
     let path = java.iter().skip_while(move |word| !is_flag(word)).nth(1).map_or("", String::as_str);
-    path.split(':').filter(|entry| entry.starts_with('/') && !entry.ends_with(".jar") && !entry.ends_with('*'))
+    path.split(':')
+        .filter(|entry| entry.starts_with('/') && !entry.ends_with(".jar") && !entry.ends_with('*'))
 }
 
 async fn read_config(

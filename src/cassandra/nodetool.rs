@@ -286,11 +286,8 @@ fn reason(outcome: &ExecOutcome) -> String {
     let said = if is_silent { &outcome.stdout } else { &outcome.stderr };
     let lines = said.lines().map(str::trim).filter(is_nodetools);
     let lines = lines.take_while(|line| *line != "-- StackTrace --");
-    let sentences: Vec<&str> = lines
-        .filter(|line| {
-            !line.starts_with("at ") && !line.starts_with("See 'nodetool help'")
-        })
-        .collect();
+    let sentences: Vec<&str> =
+        lines.filter(|line| !line.starts_with("at ") && !line.starts_with("See 'nodetool help'")).collect();
     let from = sentences.len().saturating_sub(3);
     let text = sentences[from..].join("; ");
     text.trim_start_matches("error: ").trim_start_matches("nodetool: ").trim_end_matches('.').to_owned()

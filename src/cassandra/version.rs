@@ -24,7 +24,9 @@ mod tests {
 
     #[test]
     fn releases_are_compared_by_number() {
-        assert!(is_before("2.1.20", (2, 2)) && is_before("3.11.5", (4, 0)) && is_before("4.0-alpha2", (4, 1)));
+        assert!(
+            is_before("2.1.20", (2, 2)) && is_before("3.11.5", (4, 0)) && is_before("4.0-alpha2", (4, 1))
+        );
         assert!(!is_before("4.0.17", (4, 0)) && !is_before("4.0-alpha2", (4, 0)) && !is_before("x", (4, 0)));
         assert!(is_before("9.10.1", (10, 0)) && !is_before("10.0.1", (9, 10)));
         assert_eq!(["5.0.5", "4.1.9"].map(is_out_of_reach), [None; 2]);

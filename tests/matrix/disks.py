@@ -1,7 +1,6 @@
 """Filesystems of their own, in files."""
 
 import contextlib
-import os
 import subprocess
 
 import rig
@@ -27,8 +26,8 @@ def disk(name, make=("mkfs.ext4", "-q"), mount=("mount", "-o", "loop"), megabyte
     at.mkdir(parents=True, exist_ok=True)
     run(*mount, image, at)
     try:
-        if owner:
-            os.chown(at, *owner)
+        if owner:  # of `lost+found` as well, which Cassandra looks into
+            run("chown", "-R", ":".join(map(str, owner)), at)
         yield at
     finally:
         run("umount", at)

@@ -71,7 +71,7 @@ def bitnami():
     (conf / "cassandra.yaml").write_text(settings.text(**directories(home), cdc_raw_directory=f"{home}/cdc_raw"))
     run("chown", "-R", "1001:0", conf)
     node = node_of(
-        "bitnami", "--user", "1001:0", "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/var/log/cassandra:mode=1777",
+        "bitnami", "--user", "1001:0", "--read-only", "--tmpfs", "/tmp:exec,mode=1777", "--tmpfs", "/var/log/cassandra:mode=1777",
         "--env", "CASSANDRA_CONF=/opt/bitnami/cassandra/conf", "--volume", f"{conf}:/opt/bitnami/cassandra/conf",
         mounts={"/bitnami/cassandra": "bitnami"}, owner=(1001, 0),
     )
@@ -191,7 +191,7 @@ def jbod_on_several_disks():
 
 @case(VERSION, "data directory that is a mount point, on the host, below the mount of its parent", CYCLE)
 def data_is_a_mount_point():
-    parent = rig.FOLDER / "layout-mount-point"
+    parent = rig.FOLDER / "mount-point"
     shutil.rmtree(parent, ignore_errors=True)
     with disk("data", at=parent / "data"):
         os.chown(parent, 999, 999)
@@ -252,7 +252,7 @@ def tmpfs():
 @case(VERSION, "`backup_dir` on a filesystem without hard links and owners (exFAT by FUSE)", CYCLE)
 def backup_dir_on_exfat():
     install("exfatprogs", "exfat-fuse")
-    made = {"make": ("mkfs.exfat",), "mount": ("mount.exfat-fuse", "-o", "loop,nonempty"), "owner": None}
+    made = {"make": ("mkfs.exfat",), "mount": ("mount.exfat-fuse",), "owner": None}
     with disk("exfat", **made) as exfat, kept(node_of("exfat")) as node:
         cycle(node, backup_dir=str(exfat / "backup"))
 
@@ -305,19 +305,11 @@ def remapped_users():
 
 @case(VERSION, "JMX on another port", CYCLE)
 def jmx_port():
-    extra = f"JVM_EXTRA_OPTS={rig.FAST} -Dcassandra.jmx.local.port=7299"
-    node = node_of("jmx-port", "--env", extra, "--volume", f"{nodetool_that_looks_at(7299)}:/usr/local/sbin/nodetool:ro")
+    node = node_of("jmx-port", "--env", f"JVM_EXTRA_OPTS={rig.FAST} -Dcassandra.jmx.local.port=7299")
+    node.nodetool_login = ["-p", "7299"]
     with kept(node):
+        refused(node.run_module("cassandra_backup", tag="x"), "nodetool_failed", "7199")
         cycle(node, jmx_port=7299)
-
-
-def nodetool_that_looks_at(port):
-    """For the tests themselves, which ask without a port."""
-    path = rig.FOLDER / "nodetool"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'#!/bin/bash\nJMX_PORT={port} exec /opt/cassandra/bin/nodetool "$@"\n')
-    path.chmod(0o755)
-    return path
 
 
 @case(VERSION, "JMX with a password", CYCLE)
@@ -406,27 +398,28 @@ COMPOSE = ["--label", "com.docker.compose.project=shop", "--label", "com.docker.
 def supervised():
     with kept(node_of("supervised", *COMPOSE)) as node, supervisor(node) as starts:
         cycle(node)
+        assert starts, "the supervisor had nothing to do"
     return f"started {len(starts)} times by the supervisor"
 
 
 @contextlib.contextmanager
 def supervisor(node):
-    """Starts the container as soon as it sees it stopped; how often is told."""
-    ended, starts = threading.Event(), []
+    """Starts the container as soon as the Engine says that it has ended; how often is told."""
+    starts = []
+    command = ["docker", "events", "--filter", f"container={node.name}", "--filter", "event=die", "--format", "{{.ID}}"]
+    events = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def watch():
-        while not ended.wait(0.2):
-            running = rig.docker("inspect", "--format", "{{.State.Running}}", node.name, check=False)
-            if running == "false":
-                rig.docker("start", node.name, check=False)
-                starts.append(1)
+        for _ in events.stdout:
+            rig.docker("start", node.name, check=False)
+            starts.append(1)
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
         yield starts
     finally:
-        ended.set()
+        events.terminate()
         thread.join()
 
 
@@ -436,15 +429,15 @@ def supervisor(node):
 @case(VERSION, "a plain `.tgz` by Python's tarfile of a data directory", "restored, how far it was verified is told")
 def tar_of_a_data_directory():
     with kept(node_of("tarfile")) as node:
-        restore_a_tar_of(node)
+        restore_a_tar_of(node, node.folder / "data/data")
 
 
-def restore_a_tar_of(node):
+def restore_a_tar_of(node, data):
     node.write("kept")
     rig.docker("stop", node.name)
     archive = rig.FOLDER / "by-hand.tgz"
     with tarfile.open(archive, "w:gz") as tar:
-        tar.add(node.folder / "data/data", arcname="data")
+        tar.add(data, arcname="data")
     node.start()
     node.wait_for_clients()
     node.write("lost")
@@ -499,7 +492,8 @@ def volume_and_tar():
     rig.docker("volume", "create", "--label", rig.LABEL, volume)
     node = node_of("volume-tar", mounts={OFFICIAL: f"volume:{volume}"})
     try:
-        restore_a_tar_of(node)
+        mountpoint = rig.docker("volume", "inspect", "--format", "{{.Mountpoint}}", volume)
+        restore_a_tar_of(node, f"{mountpoint}/data")
     finally:
         node.remove()
         rig.docker("volume", "rm", volume)

@@ -52,11 +52,17 @@ class Node:
         self.remove()
         if user := docker("inspect", "--format", "{{.Config.User}}", image):
             owner = owner or tuple(map(int, user.split(":")))
+        self.folder.mkdir(parents=True)
         for source in self.mounts.values():
             if not source.startswith("volume:"):
                 (self.folder / source).mkdir(parents=True, exist_ok=True)
                 os.chown(self.folder / source, *(owner or (-1, -1)))
-        self.make(*docker_options)
+        try:
+            self.make(*docker_options)
+        except AssertionError:
+            print(docker("logs", "--tail", "20", self.name, check=False))
+            self.remove()
+            raise
 
     def make(self, *docker_options):
         """A container on the data that is there."""

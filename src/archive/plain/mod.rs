@@ -5,7 +5,7 @@ mod layout;
 mod proof;
 mod stream;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::Path;
 use std::time::SystemTime;
@@ -206,7 +206,7 @@ fn choose(path: &Path, found: &[Found], wanted: &Wanted) -> Result<Chosen> {
         return Err(Error::Refused { refusals: vec![words] }.into());
     }
     let tag = named.or_else(|| whole.first().copied());
-    let (mut names, mut left_out) = (Vec::new(), BTreeMap::new());
+    let (mut names, mut left_out) = (Vec::new(), BTreeSet::new());
     for ((found, place), full) in found.iter().zip(&places).zip(&paths) {
         let is_directory = !found.is_file();
         let name = match place {
@@ -224,11 +224,11 @@ fn choose(path: &Path, found: &[Found], wanted: &Wanted) -> Result<Chosen> {
         if *place == Place::Elsewhere {
             let common = full.iter().zip(top).take_while(|(one, other)| one == other).count();
             let shown = full[..full.len().min(common + 1)].join("/");
-            left_out.insert(shown, ());
+            left_out.insert(shown);
         }
     }
     pass_over_doubles(found, &mut names);
-    Ok(Chosen { notes: notes(path, tag, left_out.into_keys()), tag: tag.map(str::to_owned), names })
+    Ok(Chosen { notes: notes(path, tag, left_out.into_iter()), tag: tag.map(str::to_owned), names })
 }
 
 /// `find | tar -T -` packs a file once by itself, and once with its directory.
