@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawDir, Stat, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawDir, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -21,6 +21,9 @@ use crate::effect::{Kind as Step, step};
 /// Directories below one another that are removed with what holds them. Cassandra needs six; each takes a handle
 /// and a part of the stack, of which whoever owns the tree could ask for as much as he likes.
 const MOST_LEVELS: usize = 64;
+
+/// The kernel's `XATTR_SIZE_MAX`: no ACL takes more bytes.
+const MOST_ACL: usize = 65_536;
 
 /// A directory that stays the same one, whatever happens to the names that led to it.
 #[derive(Debug)]
@@ -286,6 +289,22 @@ impl Dir {
         single_name(name)?;
         step(Step::Remove, || self.path_of(name), || rustix::fs::unlinkat(&self.handle, name, flags))
             .with_context(|| format!("cannot remove `{}`", self.path_of(name).display()))
+    }
+
+    /// What is made in it gets the POSIX ACL that what is made in `other` gets, where that has one.
+    pub fn inherit_like(&self, other: &Dir) -> Result<()> {
+        const DEFAULT_ACL: &str = "system.posix_acl_default";
+        let mut acl = vec![0; MOST_ACL];
+        let length = match rustix::fs::fgetxattr(&other.handle, DEFAULT_ACL, &mut acl[..]) {
+            Ok(length) => length,
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(()),
+            Err(errno) => {
+                return Err(errno)
+                    .with_context(|| format!("cannot read the ACL of `{}`", other.path().display()));
+            }
+        };
+        rustix::fs::fsetxattr(&self.handle, DEFAULT_ACL, &acl[..length], XattrFlags::empty())
+            .with_context(|| format!("cannot set the ACL of `{}`", self.path().display()))
     }
 
     pub fn set_owner(&self, uid: u32, gid: u32) -> Result<()> {

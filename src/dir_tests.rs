@@ -80,3 +80,29 @@ fn no_tree_is_too_deep_to_be_refused() {
     dir.remove_tree("d").unwrap();
     assert!(dir.entries().unwrap().is_empty());
 }
+
+/// `u::rwx,u:7:rwx,g::r-x,m::rwx,o::---`, as the kernel has it: version, then tag, permissions and id of each entry.
+#[test]
+fn what_is_made_in_a_directory_like_another_gets_the_acl_of_what_is_made_in_that() {
+    let entries = [(1, 7, u32::MAX), (2, 7, 7), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 0, u32::MAX)];
+    let mut acl = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        acl.extend([u16::to_le_bytes(tag), u16::to_le_bytes(permissions)].concat());
+        acl.extend(u32::to_le_bytes(id));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let root = Dir::open(folder.path()).unwrap();
+    let [live, plain, staged] = ["live", "plain", "staged"].map(|name| root.make_dir(name, 0o755).unwrap());
+    let acl_of = |dir: &Dir| {
+        let mut found = [0; 256];
+        let length = rustix::fs::fgetxattr(&dir.handle, "system.posix_acl_default", &mut found);
+        length.ok().map(|length| found[..length].to_vec())
+    };
+
+    rustix::fs::setxattr(folder.path().join("live"), "system.posix_acl_default", &acl, XattrFlags::empty())
+        .unwrap();
+    staged.inherit_like(&live).unwrap();
+    assert_eq!(acl_of(&staged.make_dir("ks1", 0o755).unwrap()), Some(acl));
+    plain.inherit_like(&root).unwrap();
+    assert_eq!(acl_of(&plain), None);
+}

@@ -52,7 +52,9 @@ impl Restore<'_> {
         self.swap.clear(STAGED)?;
         let mut roots = Vec::new();
         for site in self.swap.data() {
-            roots.push(site.work.dir(STAGED)?);
+            let staged = site.work.dir(STAGED)?;
+            staged.inherit_like(&site.live)?;
+            roots.push(staged);
         }
         let (owner, progress) = (self.swap.owner(self.archive()?)?, self.state.progress());
         let effort = self.request.effort;
