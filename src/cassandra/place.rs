@@ -191,7 +191,7 @@ impl<'a> PathFinder<'a> {
             }
             return Err(fail(format!("{OWN_LAYER}, which can be read only while it runs")).into());
         };
-        if !matches!(mount.kind.as_str(), "bind" | "volume") {
+        if !mount.is_on_host() {
             return Err(fail(format!("it lies on a mount of type {}", mount.kind)).into());
         }
         let nested = mounts.iter().find(|other| {
@@ -210,7 +210,8 @@ impl<'a> PathFinder<'a> {
             false => Path::new(&mount.host_path).join(below),
         };
         // Where one mount's source lies below another's, its path is the container's to change.
-        let outer = mounts.iter().filter(|outer| outer.writable && host_path.starts_with(&outer.host_path));
+        let outer = mounts.iter().filter(|outer| outer.is_on_host() && outer.writable);
+        let outer = outer.filter(|outer| host_path.starts_with(&outer.host_path));
         let outer = outer.min_by_key(|outer| outer.host_path.len()).unwrap_or(mount);
         let mount = PathBuf::from(&outer.host_path);
         let below = match host_path.strip_prefix(&mount).unwrap_or(Path::new("")).to_str() {

@@ -133,6 +133,8 @@ struct State {
 struct HostConfig {
     restart_policy: EnginePolicy,
     auto_remove: bool,
+    /// Of `--tmpfs`, by path inside: what comes of `--mount type=tmpfs` is among the mounts.
+    tmpfs: Option<HashMap<String, String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -169,6 +171,7 @@ impl Facts {
     pub(super) fn of(found: Inspected) -> Facts {
         let env = found.config.env.unwrap_or_default();
         let env = env.iter().filter_map(|pair| pair.split_once('='));
+        let tmpfs = found.host_config.tmpfs.unwrap_or_default().into_keys().map(Mount::tmpfs);
         Facts {
             run_state: match found.state.status.as_str() {
                 "created" => RunState::Created,
@@ -188,13 +191,24 @@ impl Facts {
             command: [found.path].into_iter().chain(found.args.unwrap_or_default()).collect(),
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             labels: found.config.labels.unwrap_or_default(),
-            mounts: found.mounts.unwrap_or_default().into_iter().map(Mount::of).collect(),
+            mounts: found.mounts.unwrap_or_default().into_iter().map(Mount::of).chain(tmpfs).collect(),
             exec_ids: found.exec_ids.unwrap_or_default(),
         }
     }
 }
 
 impl Mount {
+    /// Whether there is something of it on this host to be worked on.
+    pub fn is_on_host(&self) -> bool {
+        matches!(self.kind.as_str(), "bind" | "volume")
+    }
+
+    fn tmpfs(container_path: String) -> Mount {
+        let container_path = container_path.trim_end_matches('/').to_owned();
+        let kind = "tmpfs".to_owned();
+        Mount { kind, volume: None, driver: None, host_path: String::new(), container_path, writable: true }
+    }
+
     fn of(mount: MountPoint) -> Mount {
         Mount {
             kind: mount.kind,

@@ -132,7 +132,9 @@ impl Engine {
         let running = answer(self.client.json::<Vec<Listed>>(Method::GET, "/containers/json", None)).await;
         let running =
             running.map_err(|failure| failed("list the running containers".to_owned(), &failure))?;
-        let holding = |mount: &&Mount| paths.iter().any(|path| path.starts_with(&mount.host_path));
+        let holding = |mount: &&Mount| {
+            mount.is_on_host() && paths.iter().any(|path| path.starts_with(&mount.host_path))
+        };
         let holding: Vec<&Mount> = facts.mounts.iter().filter(holding).collect();
         let shares = |other: &MountPoint| {
             // The list of containers names a volume, but not where it lies.

@@ -77,7 +77,18 @@ fn data_in_memory_is_refused() {
         let data = node.dirs().data[0].clone();
         let node = node.also_mounting("tmpfs", Path::new(""), &data);
         refused_by_all(&node, "it lies on a mount of type tmpfs");
+        let by_option = FakeNode::running().not_on_a_mount();
+        let data = by_option.dirs().data[0].clone();
+        refused_by_all(&by_option.with_tmpfs(&data), "it lies on a mount of type tmpfs");
     }
+}
+
+/// It lies nowhere on this host: not above the data, and not where another container's tmpfs lies.
+#[test]
+fn a_tmpfs_beside_the_data_is_nothing_to_a_restore() {
+    let node = backed_up(FakeNode::running()).also_mounting("tmpfs", Path::new(""), Path::new("/tmp"));
+    let node = node.with_tmpfs(Path::new("/run"));
+    assert_eq!(restore(&node, json!({}))["changed"], true);
 }
 
 /// A restore would move and remove as root what the container may only read.

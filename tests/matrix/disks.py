@@ -16,7 +16,7 @@ def run(*command):
 
 
 @contextlib.contextmanager
-def disk(name, make=("mkfs.ext4", "-q"), mount=("mount", "-o", "loop"), megabytes=600, at=None, owner=(999, 999)):
+def disk(name, make=("mkfs.ext4", "-q"), mount=("mount",), megabytes=600, at=None, owner=(999, 999)):
     """A mounted one; the path that it is mounted at."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     image, at = FOLDER / f"{name}.img", at or FOLDER / name
@@ -24,11 +24,17 @@ def disk(name, make=("mkfs.ext4", "-q"), mount=("mount", "-o", "loop"), megabyte
         file.truncate(megabytes << 20)
     run(*make, image)
     at.mkdir(parents=True, exist_ok=True)
-    run(*mount, image, at)
+    device = run("losetup", "--find", "--show", image).strip()
+    try:
+        run(*mount, device, at)
+    except AssertionError:
+        run("losetup", "--detach", device)
+        raise
     try:
         if owner:  # of `lost+found` as well, which Cassandra looks into
             run("chown", "-R", ":".join(map(str, owner)), at)
         yield at
     finally:
         run("umount", at)
+        run("losetup", "--detach", device)
         image.unlink()

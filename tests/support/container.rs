@@ -50,6 +50,8 @@ pub struct Container {
     pub started: SystemTime,
     pub restart_policy: (String, i64),
     pub auto_remove: bool,
+    /// Of `--tmpfs`: options by path inside.
+    pub tmpfs: Value,
     /// Cassandra does not end by itself when asked to: it is killed.
     pub is_stubborn: bool,
     /// Its entry point and what that is given.
@@ -146,6 +148,7 @@ impl Container {
                 "NetworkMode": "default",
                 "RestartPolicy": { "Name": self.restart_policy.0, "MaximumRetryCount": self.restart_policy.1 },
                 "AutoRemove": self.auto_remove,
+                "Tmpfs": self.tmpfs,
                 "CgroupnsMode": "host",
             },
             "Mounts": self.mounts,

@@ -82,6 +82,7 @@ impl FakeNode {
             started: std::time::UNIX_EPOCH,
             restart_policy: ("unless-stopped".to_owned(), 0),
             auto_remove: false,
+            tmpfs: Value::Null,
             is_stubborn: false,
             command: ["docker-entrypoint.sh", "cassandra", "-f"].map(str::to_owned).to_vec(),
             env: BTreeMap::from([("CASSANDRA_CONF".to_owned(), "/etc/cassandra".to_owned())]),

@@ -63,4 +63,9 @@ impl FakeNode {
         });
         self.with(|container| container.mounts.push(mount))
     }
+
+    /// Made with `--tmpfs <inside>`, which is not among its mounts.
+    pub fn with_tmpfs(self, inside: &Path) -> FakeNode {
+        self.with(|container| container.tmpfs = json!({inside.to_str().unwrap(): ""}))
+    }
 }
