@@ -210,6 +210,9 @@ impl Error {
             NodetoolSenseless { .. } => {
                 "see what it says with `docker exec`; where another program has its name, set `nodetool_path`"
             }
+            NotReady { state, .. } if state.contains("ConnectException") => {
+                "raise `wait_timeout`, set `jmx_port` where JMX listens on another port, or see `docker logs`"
+            }
             NotReady { .. } => "raise `wait_timeout`, or see `docker logs`",
             Busy { .. } => "wait until it has ended, then run again",
             NoData { .. } => {

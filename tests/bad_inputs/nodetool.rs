@@ -273,3 +273,16 @@ fn a_password_file_that_is_gone_keeps_nobody_from_a_roll_back_a_removal_or_a_loo
     let gone = node.run_module("cassandra_backup", with(json!({"tag": "nightly", "state": "absent"})));
     assert_eq!(gone["changed"], true);
 }
+
+#[test]
+fn a_port_where_no_jmx_listens_is_told_with_what_to_do() {
+    let node = FakeNode::running();
+    let (word, message) = {
+        let result = backup(&node, json!({"tag": "nightly", "jmx_port": 7198, "wait_timeout": 1}));
+        let (word, message) = told(&result);
+        (word.to_owned(), message.to_owned())
+    };
+    assert_eq!(word, "not_ready");
+    let hint = "raise `wait_timeout`, set `jmx_port` where JMX listens on another port, or see `docker logs`";
+    assert!(message.ends_with(hint), "{message}");
+}

@@ -308,7 +308,7 @@ def jmx_port():
     node = node_of("jmx-port", "--env", f"JVM_EXTRA_OPTS={rig.FAST} -Dcassandra.jmx.local.port=7299")
     node.nodetool_login = ["-p", "7299"]
     with kept(node):
-        refused(node.run_module("cassandra_backup", tag="x"), "nodetool_failed", "7199")
+        refused(node.run_module("cassandra_backup", tag="x", wait_timeout=3), "not_ready", "7199", "jmx_port")
         cycle(node, jmx_port=7299)
 
 
@@ -357,7 +357,7 @@ def jmx_tls():
     )
     extra = (
         f"{rig.FAST} {stores} -Dcassandra.jmx.remote.port=7199 -Dcom.sun.management.jmxremote.ssl=true"
-        " -Dcom.sun.management.jmxremote.authenticate=false -Dcom.sun.management.jmxremote.registry.ssl=false"
+        " -Dcom.sun.management.jmxremote.authenticate=false -Djava.rmi.server.hostname=127.0.0.1"
     )
     node = node_of(
         "jmx-tls", "--env", "LOCAL_JMX=no", "--env", f"JVM_EXTRA_OPTS={extra}", "--volume", f"{tls}:/tls",
