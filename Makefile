@@ -82,7 +82,7 @@ bench: rust python ## measure packing, verifying and unpacking beside tar, pigz,
 	@scripts/build --example pack
 	@$(run) .cache/bench-venv/bin/python bench/engine.py $(CURDIR)/$(dir $(program))examples/pack
 
-# PARTS="downtime load costs", GIGABYTES="0.1 1 4", ROUNDS=3.
+# PARTS="downtime load costs medusa", GIGABYTES="0.1 1 4", MEDUSA_GIGABYTES=1, ROUNDS=3. Medusa only where it is named.
 bench-node: build python image ## measure what a real node feels of a backup, and the downtime of a restore (half an hour)
 	@scripts/setup-bench
 	@CASSANDRA_BACKUP_PROGRAM=$(CURDIR)/$(program) $(run) python bench/node.py

@@ -5,6 +5,8 @@ import contextlib
 import os
 import pathlib
 import random
+import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -239,63 +241,93 @@ def rate():
         node.remove()
 
 
-def processor_seconds():
-    """Of this whole machine, the node's and the Engine's included."""
+def processor_seconds(node):
+    """Of what was run here and has ended with the node's container, where `nodetool` runs; of the whole machine."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    told = rig.docker("exec", node.name, "sh", "-c",
+                      "cd /sys/fs/cgroup; cat cpuacct/cpuacct.usage 2>/dev/null || head -1 cpu.stat")
+    container = int(told.split()[-1]) / (1e6 if "usage_usec" in told else 1e9)
     user, nice, system = pathlib.Path("/proc/stat").read_text().split(maxsplit=4)[1:4]
-    return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
+    machine = (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return usage.ru_utime + usage.ru_stime + container, machine
 
 
 def medusa():
-    """A full backup of Cassandra Medusa to local storage, which copies the files and hashes them, beside ours."""
-    size = float(os.environ.get("MEDUSA_GIGABYTES", "3"))
+    """A full backup by Cassandra Medusa to local storage, which copies the files and hashes them, beside ours."""
+    size = float(os.environ.get("MEDUSA_GIGABYTES", "1"))
     print(f"\n### A whole backup of a node with {size:g} GB (median)\n")
-    print("| | s | processor s of the machine | times ours |\n|---|---|---|---|", flush=True)
+    print("| | s | times Medusa | processor s | times Medusa | of the whole machine | GB kept |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     node = rig.Node("bench")
     try:
         fill(node, size)
-        command = medusa_command(node)
-        number, ours = iter(range(100)), None
+        rig.wait_until("compactions end", lambda: re.search(
+            r"pending tasks:?\s+0\b", rig.docker("exec", node.name, "nodetool", "compactionstats")))
+        command, bucket, archives = medusa_command(node), node.folder / "medusa/bucket", node.folder / "backup"
+
+        def by_medusa():
+            with (node.folder / "medusa/log").open("w") as log:
+                subprocess.run([*command, "backup-node", "--backup-name=beside", "--mode=full"], check=True, stderr=log)
+
+        def by_medusa_to_the_disk():
+            by_medusa()
+            subprocess.run(["sync", "--file-system", bucket], check=True)
+
+        def by_us(**options):
+            result = node.run_module("cassandra_backup", tag="beside", threads=2, **options)
+            assert result["changed"], result
+            for step in result["steps"] if not options else []:
+                steps.setdefault(step["name"], []).append(step["seconds"])
+
+        steps = {}
+        # Medusa gives itself the lowest priority, as ours has by default.
         ways = {
-            "ours, 2 threads": lambda: node.backup("beside", force=True, low_priority=False, threads=2),
-            "ours, 2 threads, verify: false": lambda: node.backup(
-                "beside", force=True, low_priority=False, threads=2, verify=False),
-            "Medusa, full": lambda: subprocess.run(
-                [*command, f"--backup-name=b{next(number)}", "--mode=full"], check=True, capture_output=True),
+            "Medusa, full": by_medusa,
+            "Medusa, full; `sync`": by_medusa_to_the_disk,
+            "**ours**": by_us,
+            "ours, `verify: false`": lambda: by_us(verify=False),
+            "ours, `verify: false`, `compression: none`": lambda: by_us(verify=False, compression="none"),
         }
         taken = {name: [] for name in ways}
         for _ in range(ROUNDS):
             for name, work in ways.items():
-                before = processor_seconds()
+                shutil.rmtree(bucket, ignore_errors=True)
+                shutil.rmtree(archives, ignore_errors=True)
+                os.sync()
+                before = processor_seconds(node)
                 seconds, _ = timed(work)
-                taken[name].append((seconds, processor_seconds() - before))
-                shutil.rmtree(node.folder / "medusa/bucket", ignore_errors=True)
-        for name, both in taken.items():
-            seconds, spent = (statistics.median(values) for values in zip(*both))
-            ours = ours or seconds
-            print(f"| {name} | {seconds:.1f} | {spent:.1f} | {seconds / ours:.2f} |", flush=True)
+                after = processor_seconds(node)
+                kept = sum(path.stat().st_size for path in [*bucket.rglob("*"), *archives.rglob("*")] if path.is_file())
+                # Medusa ends well also where there was no snapshot to copy.
+                assert "ours" in name or kept > 0.95 * live_bytes(node), (name, kept, live_bytes(node))
+                taken[name].append((seconds, after[0] - before[0], after[1] - before[1], kept / 1e9))
+        medians = {name: [statistics.median(values) for values in zip(*each)] for name, each in taken.items()}
+        [base, processor, _, _] = medians["Medusa, full"]
+        for name, (seconds, own, machine, kept) in medians.items():
+            print(f"| {name} | {seconds:.1f} | {seconds / base:.2f} | {own:.1f} | {own / processor:.2f} | "
+                  f"{machine:.1f} | {kept:.2f} |", flush=True)
+        told = [f"{name} {statistics.median(seconds):.2f}" for name, seconds in steps.items()]
+        print(f"\nOurs, s (median): {', '.join(told)}.")
     finally:
         node.remove()
 
 
 def medusa_command(node):
-    """Medusa runs beside the node's files and asks by `nodetool`: here on the host, and by `docker exec`."""
+    """Medusa runs beside the node's files, here on the host, and asks by CQL and by `nodetool` in the container."""
     folder = node.folder / "medusa"
-    (folder / "bin").mkdir(parents=True)
-    nodetool = folder / "bin/nodetool"
-    nodetool.write_text(f'#!/bin/sh\nfor last; do case $last in -*) ;; esac; done\nexec docker exec {node.name} nodetool "$@"\n')
+    folder.mkdir()
+    nodetool = folder / "nodetool"
+    nodetool.write_text(f'#!/bin/sh\nexec docker exec {node.name} nodetool "$@"\n')
     nodetool.chmod(0o755)
     config = folder / "cassandra.yaml"
-    rig.docker("cp", f"{node.name}:/etc/cassandra/cassandra.yaml", str(config))
-    config.write_text(config.read_text().replace("/var/lib/cassandra", f"{node.folder}/data"))
+    config.write_text(f"listen_address: {node.address()}\ndata_file_directories: [{node.folder}/data/data]\n")
     settings = folder / "medusa.ini"
     settings.write_text(
-        f"[cassandra]\nconfig_file = {config}\nis_ccm = 0\nuse_sudo = False\nresolve_ip_addresses = False\n"
-        f"check_running = nodetool version\n"
-        f"[storage]\nstorage_provider = local\nbucket_name = bucket\nbase_path = {folder}\nfqdn = {node.address()}\n"
-        f"[logging]\nenabled = 0\n[kubernetes]\nenabled = 0\n"
+        f"[cassandra]\nconfig_file = {config}\nnodetool_executable = {nodetool}\nresolve_ip_addresses = False\n"
+        f"use_sudo = False\nnodetool_flags =\n"
+        f"[storage]\nstorage_provider = local\nbase_path = {folder}\nbucket_name = bucket\nfqdn = {node.address()}\n"
     )
-    os.environ["PATH"] = f"{folder}/bin:{os.environ['PATH']}"
-    return [rig.ROOT / ".cache/medusa-venv/bin/medusa", "--config-file", settings, "backup-node"]
+    return [rig.ROOT / ".cache/medusa-venv/bin/medusa", "--config-file", settings]
 
 
 def main():
