@@ -36,6 +36,8 @@ pub enum Error {
     NothingToHold { container: String },
     #[error("container `{container}` did not stop within {seconds} s")]
     StopTimedOut { container: String, seconds: u64 },
+    #[error("container `{container}` was stopped, and somebody else has started it again")]
+    StartedAgain { container: String },
     #[error("container `{container}` {end} while {during}{log}")]
     ContainerDied { container: String, end: End, during: String, log: String },
     #[error("container `{container}` does not hold a Cassandra node: {why}")]
@@ -137,6 +139,7 @@ impl Error {
             ContainerRestarting { .. } => "container_restarting",
             ContainerStopped { .. } | NothingToHold { .. } => "container_stopped",
             StopTimedOut { .. } => "stop_timed_out",
+            StartedAgain { .. } => "started_again",
             ContainerDied { .. } => "container_died",
             NotCassandra { .. } => "not_cassandra",
             HostPath { .. } => "host_path",
@@ -193,6 +196,9 @@ impl Error {
             ContainerStopped { .. } => "start it, or set `when_stopped: start`",
             NothingToHold { .. } => "start it, and see that it is up and normal before it takes part",
             StopTimedOut { .. } => "raise `stop_timeout`, or see `docker logs`",
+            StartedAgain { .. } => {
+                "end what starts it (a supervisor, systemd, an orchestrator), and run again"
+            }
             ContainerDied { .. } => "see `docker logs` for why Cassandra ended",
             NotCassandra { .. } => {
                 "set `container` to a Cassandra node; where its configuration lies elsewhere, set `config_file`"

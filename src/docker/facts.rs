@@ -159,6 +159,10 @@ pub(super) struct MountPoint {
 }
 
 impl Facts {
+    pub fn is_started_after(&self, moment: SystemTime) -> bool {
+        self.started.is_some_and(|started| started > moment)
+    }
+
     /// How it came to its end, of a container that has died.
     pub fn end(&self) -> End {
         match self.run_state {

@@ -8,7 +8,7 @@ mod stream;
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use base64::Engine as _;
@@ -17,7 +17,7 @@ use hyper::Method;
 use hyper::header::HeaderMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use self::exec::ExecOutcome;
 pub use self::facts::{Facts, Mount, RestartPolicy, RunState};
@@ -164,14 +164,15 @@ impl Container {
 
     /// Asks Cassandra to stop and waits until it has; Docker kills it after `timeout`.
     pub async fn stop(&self, timeout: Duration) -> Result<Facts> {
-        let seconds = timeout.as_secs();
+        let (seconds, asked) = (timeout.as_secs(), SystemTime::now());
         self.order("stop", &format!("/stop?t={seconds}")).await?;
         effect::done(Kind::Stop, || self.name.clone());
-        let facts = self.inspect().await?;
-        if facts.run_state.is_up() {
-            return Err(Error::StopTimedOut { container: self.name.clone(), seconds }.into());
+        let (facts, container) = (self.inspect().await?, self.name.clone());
+        match facts.run_state.is_up() {
+            true if facts.is_started_after(asked) => Err(Error::StartedAgain { container }.into()),
+            true => Err(Error::StopTimedOut { container, seconds }.into()),
+            false => Ok(facts),
         }
-        Ok(facts)
     }
 
     pub async fn set_restart_policy(&self, policy: &RestartPolicy) -> Result<()> {

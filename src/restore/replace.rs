@@ -1,16 +1,21 @@
 //! Stops the node and puts one set of data in the place of the other.
 
-use anyhow::{Result, bail};
+use std::time::SystemTime;
+
+use anyhow::{Result, anyhow, bail};
 
 use super::{Restore, now_unix_ms};
 use crate::ansible::result::Report;
 use crate::cassandra::nodetool::Nodetool;
 use crate::docker::{RestartPolicy, RunState};
-use crate::error::tell;
+use crate::error::{Error, tell};
 use crate::interrupt;
 use crate::proc;
 use crate::restore::journal::{Found, Phase};
 use crate::restore::swap::{PREVIOUS, STAGED, Swap};
+
+/// A supervisor starts the container as often as it is stopped; once the blocker is there, one stop is enough.
+const MOST_STOPS: usize = 5;
 
 impl Restore<'_> {
     /// Stops the node and puts the archive's data in the place of the live data. Goes on with what a run that was
@@ -23,23 +28,26 @@ impl Restore<'_> {
         }
         self.stand_unfinished(report);
         report.changed = true;
-        self.stop(report).await?;
+        self.stop_or_block(report).await?;
 
         report.enter("swap");
-        if self.journal.phase == Phase::SettingAside {
-            self.set_aside().await?;
+        match self.journal.phase {
+            Phase::SettingAside => self.set_aside(report).await?,
+            _ => self.hold_down(SystemTime::now(), report).await?,
         }
         if self.journal.phase == Phase::Emptying {
             self.swap.remove_but_snapshots(PREVIOUS)?;
             self.remove_laid_by()?;
             report.enter("unpack");
             self.unpack().await?;
-            self.make_sure_it_is_stopped().await?;
+            self.hold_down(SystemTime::now(), report).await?;
             self.journal.enter(&self.state, Phase::MovingIn)?;
         }
         self.swap.move_in(STAGED)?;
         self.swap.refuse_moved(self.node)?;
-        self.journal.enter(&self.state, Phase::Swapped)
+        self.journal.enter(&self.state, Phase::Swapped)?;
+        // What was started behind the blocker is about to end on it.
+        self.stop_or_block(report).await
     }
 
     /// Nothing is touched before the journal says how it was found.
@@ -62,11 +70,10 @@ impl Restore<'_> {
         self.journal.enter(&self.state, Phase::SettingAside)
     }
 
-    async fn set_aside(&mut self) -> Result<()> {
+    async fn set_aside(&mut self, report: &mut Report) -> Result<()> {
         self.swap.adopt_unused(self.swap.owner(self.archive()?)?)?;
         self.swap.make(PREVIOUS)?;
-        self.swap.set_aside(PREVIOUS, &self.blocker_words())?;
-        self.make_sure_it_is_stopped().await?;
+        self.set_aside_to(PREVIOUS, report).await?;
         // A node that was starting may have made its identity since.
         self.journal.held_identity |= self.swap.holds_identity(PREVIOUS)?;
         if !self.journal.in_place {
@@ -82,10 +89,65 @@ impl Restore<'_> {
         })
     }
 
+    /// Everything that is live, behind the blocker.
+    pub(super) async fn set_aside_to(&self, level: &str, report: &mut Report) -> Result<()> {
+        self.swap.block(level, &self.blocker_words())?;
+        let blocked = SystemTime::now();
+        self.hold_down(blocked, report).await?;
+        self.swap.set_aside(level)?;
+        self.hold_down(blocked, report).await
+    }
+
+    /// Sees to it that no Cassandra is at work: what was started before the blocker was there is stopped; what is started
+    /// since, however often, ends on it and writes nothing.
+    pub(super) async fn hold_down(&self, blocked: SystemTime, report: &mut Report) -> Result<()> {
+        for _ in 0..MOST_STOPS {
+            let facts = self.node.container.inspect().await?;
+            match facts.run_state {
+                RunState::Created | RunState::Exited => return Ok(()),
+                RunState::Paused => return Err(self.paused()),
+                RunState::Running | RunState::Restarting => self.tell_others(report),
+            }
+            if facts.is_started_after(blocked) {
+                return Ok(());
+            }
+            self.stop_or_block(report).await?;
+        }
+        Err(Error::StartedAgain { container: self.node.container.name.clone() }.into())
+    }
+
+    /// A stop where it does no harm that somebody else starts it again: the blocker is there, or will be at once.
+    pub(super) async fn stop_or_block(&self, report: &mut Report) -> Result<()> {
+        match self.ask_to_stop(report).await {
+            Err(error) if matches!(error.downcast_ref(), Some(Error::StartedAgain { .. })) => {
+                self.tell_others(report);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn tell_others(&self, report: &mut Report) {
+        let warning = format!(
+            "container `{}` was started by somebody else in the middle of the restore: Cassandra was kept from its data",
+            self.node.container.name
+        );
+        if !report.warnings.contains(&warning) {
+            report.warnings.push(warning);
+        }
+    }
+
     /// Stops Cassandra with the time it needs, and sees to it that nobody's policy starts it again.
     pub(super) async fn stop(&self, report: &mut Report) -> Result<()> {
+        self.ask_to_stop(report).await?;
+        self.make_sure_it_is_stopped().await?;
+        report.leaves_container(RunState::Exited.word());
+        Ok(())
+    }
+
+    async fn ask_to_stop(&self, report: &mut Report) -> Result<()> {
         let container = &self.node.container;
-        let facts = container.inspect().await?;
+        let mut facts = container.inspect().await?;
         if facts.restart_policy != RestartPolicy::no() {
             container.set_restart_policy(&RestartPolicy::no()).await?;
         }
@@ -94,10 +156,10 @@ impl Restore<'_> {
             if matches!(proc::program(facts.pid).as_str(), "sh" | "bash" | "dash") {
                 self.drain(report).await;
             }
-            let stopped = container.stop(self.request.access.stop_timeout).await?;
-            if stopped.exit_code == 137 {
+            facts = container.stop(self.request.access.stop_timeout).await?;
+            if facts.exit_code == 137 {
                 let seconds = self.request.access.stop_timeout.as_secs();
-                let why = match stopped.out_of_memory {
+                let why = match facts.out_of_memory {
                     true => "by the kernel (out of memory)".to_owned(),
                     false => format!("after {seconds} s"),
                 };
@@ -107,7 +169,9 @@ impl Restore<'_> {
                 ));
             }
         }
-        self.make_sure_it_is_stopped().await?;
+        if facts.run_state == RunState::Paused {
+            return Err(self.paused());
+        }
         report.leaves_container(RunState::Exited.word());
         Ok(())
     }
@@ -123,21 +187,20 @@ impl Restore<'_> {
         }
     }
 
-    pub(super) async fn make_sure_it_is_stopped(&self) -> Result<()> {
-        let container = &self.node.container;
-        match container.inspect().await?.run_state {
-            RunState::Created | RunState::Exited => {}
-            // Frozen, it would go on writing once somebody lets it.
-            RunState::Paused => bail!(
-                "container `{}` was paused by somebody else in the middle of the restore",
-                container.name
-            ),
-            _ => bail!(
-                "container `{}` was started by somebody else in the middle of the restore",
-                container.name
-            ),
+    async fn make_sure_it_is_stopped(&self) -> Result<()> {
+        match self.node.container.inspect().await?.run_state {
+            RunState::Created | RunState::Exited => Ok(()),
+            RunState::Paused => Err(self.paused()),
+            RunState::Running | RunState::Restarting => {
+                Err(Error::StartedAgain { container: self.node.container.name.clone() }.into())
+            }
         }
-        Ok(())
+    }
+
+    /// Frozen, it would go on writing once somebody lets it.
+    fn paused(&self) -> anyhow::Error {
+        let name = &self.node.container.name;
+        anyhow!("container `{name}` was paused by somebody else in the middle of the restore")
     }
 
     /// What a person finds where the keyspace `system` should be.

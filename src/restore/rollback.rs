@@ -1,6 +1,7 @@
 //! The way back: the previous data in its place again, the container as it was found.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::time::SystemTime;
 
 use anyhow::{Result, anyhow};
 use futures_util::FutureExt;
@@ -159,17 +160,21 @@ impl Restore<'_> {
             self.swap.clear(UNDONE)?;
             self.journal.enter(&self.state, Phase::UndoSettingAside)?;
         }
-        self.stop(report).await?;
-        if self.journal.phase == Phase::UndoSettingAside {
-            self.swap.set_aside(UNDONE, &self.blocker_words())?;
-        }
-        if self.journal.phase != Phase::UndoSwapped {
-            self.make_sure_it_is_stopped().await?;
+        if self.journal.phase == Phase::UndoSwapped {
+            self.stop(report).await?;
+        } else {
+            self.stop_or_block(report).await?;
+            match self.journal.phase {
+                Phase::UndoSettingAside => self.set_aside_to(UNDONE, report).await?,
+                _ => self.hold_down(SystemTime::now(), report).await?,
+            }
             demand_previous(self.node, &self.journal)?;
             self.journal.enter(&self.state, Phase::UndoMovingIn)?;
             self.swap.move_in(PREVIOUS)?;
             self.swap.refuse_moved(self.node)?;
             self.journal.enter(&self.state, Phase::UndoSwapped)?;
+            // What was started behind the blocker is about to end on it.
+            self.stop_or_block(report).await?;
         }
         self.swap.tidy()?;
         // Those that a complete restore had brought to its tables.

@@ -250,11 +250,13 @@ impl Swap {
         Ok(())
     }
 
-    /// Takes everything live to `level`, `system` first and in one step with the blocker.
-    pub fn set_aside(&self, level: &str, words: &str) -> Result<()> {
-        for site in self.data() {
-            site.block(level, words)?;
-        }
+    /// Takes `system` to `level`, in one step with the blocker: from here on no Cassandra starts.
+    pub fn block(&self, level: &str, words: &str) -> Result<()> {
+        self.data().iter().try_for_each(|site| site.block(level, words))
+    }
+
+    /// Takes everything else to `level`.
+    pub fn set_aside(&self, level: &str) -> Result<()> {
         for site in &self.sites {
             let aside = site.work.dir(level)?;
             for name in site.movable()? {

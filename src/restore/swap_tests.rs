@@ -82,8 +82,10 @@ fn a_run_cut_off_beside_its_blocker_leaves_nothing_in_the_way() {
     // The next run puts its own in.
     fs::create_dir(host.path().join("work/previous")).unwrap();
     fs::write(host.path().join("work/previous/system"), "words").unwrap();
-    swap.set_aside(PREVIOUS, "other words").unwrap();
-    swap.set_aside(PREVIOUS, "and again").unwrap();
+    swap.block(PREVIOUS, "other words").unwrap();
+    swap.set_aside(PREVIOUS).unwrap();
+    swap.block(PREVIOUS, "and again").unwrap();
+    swap.set_aside(PREVIOUS).unwrap();
     assert_eq!(names(host.path(), "data"), ["system"]);
     assert_eq!(fs::read_to_string(host.path().join("data/system")).unwrap(), "other words");
     assert_eq!(names(host.path(), "work/previous"), ["ks1", "system"]);

@@ -31,7 +31,6 @@ def used(socket):
 def started(name, command, socket):
     """A server, until it is not needed any more; it has the image of the tests."""
     image = FOLDER / "image.tar"
-    FOLDER.mkdir(parents=True, exist_ok=True)
     run("docker", "save", "--output", image, settings.IMAGE)
     socket.unlink(missing_ok=True)
     with (FOLDER / f"{name}.log").open("w") as log:
@@ -52,6 +51,7 @@ def remapped():
     """A second dockerd whose containers' root is another user of this host; the number of that user."""
     bridge, user, offset = "cassbackup0", "cassbackup", 700_000
     root, run_root, socket = FOLDER / "remapped", pathlib.Path("/run/cassandra-backup-remapped"), FOLDER / "remapped.sock"
+    FOLDER.mkdir(parents=True, exist_ok=True)
     files = [pathlib.Path("/etc/subuid"), pathlib.Path("/etc/subgid")]
     before = {file: file.read_text() if file.exists() else "" for file in files}
     run("useradd", "--system", "--no-create-home", user)
@@ -85,6 +85,7 @@ def podman():
     """Rootful, by its Docker-compatible socket; its version."""
     if not shutil.which("podman"):
         run("apt-get", "install", "--yes", "--no-install-recommends", "podman", "crun", "netavark", "aardvark-dns")
+    FOLDER.mkdir(parents=True, exist_ok=True)
     socket = FOLDER / "podman.sock"
     command = ["podman", "system", "service", "--time", "0", f"unix://{socket}"]
     with started("podman", command, socket):
