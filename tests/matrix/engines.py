@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
 
@@ -86,8 +87,13 @@ def podman():
     if not shutil.which("podman"):
         run("apt-get", "install", "--yes", "--no-install-recommends", "podman", "crun", "netavark", "aardvark-dns")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    socket = FOLDER / "podman.sock"
-    command = ["podman", "system", "service", "--time", "0", f"unix://{socket}"]
+    socket, config = FOLDER / "podman.sock", FOLDER / "containers.conf"
+    # More than this process may have podman cannot give to its containers.
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    config.write_text(
+        f'[containers]\ndefault_ulimits = ["nofile={files}:{files}"]\n[network]\nnetwork_backend = "netavark"\n'
+    )
+    command = ["env", f"CONTAINERS_CONF={config}", "podman", "system", "service", "--time", "0", f"unix://{socket}"]
     with started("podman", command, socket):
         try:
             yield run("podman", "version", "--format", "{{.Server.Version}}").strip()

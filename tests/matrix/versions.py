@@ -7,7 +7,7 @@ from cases import case, went_well  # first: it makes the others known
 import rig
 import settings
 
-CYCLE = "backup, lose, restore, repair, full content, indexes, second restore unchanged"
+CYCLE = "backup, lose, restore, repair, full content, indexes, second restore unchanged; does not start behind the blocker"
 PROTOCOL_VERSIONS = {"2.1": 3, "2.2": 4, "3.1": 4, "4.0": 5, "4.1": 5, "5.0": 5}
 # Its Java is told nothing in 2.1.2's image, and nodetool of 2.2 does not look at `JVM_OPTS`.
 NEED_JAVA_TOLD = ["2.1.2", "2.2.4"]
@@ -52,9 +52,31 @@ def cycle(node):
         for result in (backed_up, restored):
             is_told = any(warning.startswith(JAVA_WARNING) for warning in result.get("warnings", []))
             assert is_told == (node.version in NEED_JAVA_TOLD), result
+        blocker_holds(node)
         return formats
     finally:
         node.remove()
+
+
+def blocker_holds(node):
+    """On a data directory whose `system` is a file no Cassandra starts, and none writes into it: see docs/restore-phases.md."""
+    data, aside = node.folder / "data/data", node.folder / "system"
+
+    def tree():
+        return {path: about for path, about in node.tree().items() if path.startswith(f"{data}/")}
+
+    rig.docker("update", "--restart", "no", node.name)
+    rig.docker("stop", node.name)
+    (data / "system").rename(aside)
+    (data / "system").write_text("blocked")
+    before = tree()
+    node.start()
+    assert node.wait_for_exit() != 0
+    assert tree() == before
+    (data / "system").unlink()
+    aside.rename(data / "system")
+    node.start()
+    node.wait_for_clients()
 
 
 # Upgrades.
