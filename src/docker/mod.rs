@@ -175,10 +175,14 @@ impl Container {
         }
     }
 
+    /// An Engine that has no such order (podman before 5) leaves it as it is.
     pub async fn set_restart_policy(&self, policy: &RestartPolicy) -> Result<()> {
-        let what = "set the restart policy of";
-        self.ask::<Value>(what, Method::POST, "/update", Some(policy.to_update())).await?;
-        effect::done(Kind::Policy, || policy.name.clone());
+        let path = self.path("/update");
+        match answer(self.client.json::<Value>(Method::POST, &path, Some(policy.to_update()))).await {
+            Err(failure) if failure.code() == Some(404) => return Ok(()),
+            Err(failure) => return Err(self.failed("set the restart policy of", &failure)),
+            Ok(_) => effect::done(Kind::Policy, || policy.name.clone()),
+        }
         Ok(())
     }
 

@@ -70,6 +70,18 @@ fn an_engine_of_any_version_from_1_12_on_is_spoken_to_in_its_own() {
     }
 }
 
+/// As podman before 5.0: the blocker, and not the policy, is what a restore stands on.
+#[test]
+fn an_engine_that_sets_no_restart_policy_is_restored_on() {
+    let node = backed_up(FakeNode::running());
+    let before = node.user_data();
+    node.engine.fail("POST /containers/node/update", Fault::Status(404, "Not Found"));
+    let node = node.with_table("ks1", "later", 1);
+    let restored = restore(&node, json!({}));
+    assert_eq!(restored["changed"], true, "{restored:#}");
+    assert_eq!(node.user_data(), before);
+}
+
 #[test]
 fn an_engine_whose_api_is_another_one_is_told() {
     for (oldest, newest, theirs) in [(None, "1.23", "1.23"), (Some("2.0"), "2.3", "2.0 to 2.3")] {

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pathlib
-import resource
 import shutil
 import subprocess
 
@@ -85,13 +84,14 @@ def remapped():
 def podman():
     """Rootful, by its Docker-compatible socket; its version."""
     if not shutil.which("podman"):
-        run("apt-get", "install", "--yes", "--no-install-recommends", "podman", "crun", "netavark", "aardvark-dns")
+        run("apt-get", "install", "--yes", "--no-install-recommends", "podman", "runc", "netavark", "aardvark-dns")
     FOLDER.mkdir(parents=True, exist_ok=True)
     socket, config = FOLDER / "podman.sock", FOLDER / "containers.conf"
-    # More than this process may have podman cannot give to its containers.
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    # What podman gives to its containers by itself is more than it may on a machine that keeps CAP_SYS_RESOURCE back, and
+    # crun knows cgroups of version 1 only where there are none of version 2 beside them.
     config.write_text(
-        f'[containers]\ndefault_ulimits = ["nofile={files}:{files}"]\n[network]\nnetwork_backend = "netavark"\n'
+        '[containers]\ndefault_ulimits = ["nofile=10000:10000", "nproc=30000:30000"]\n'
+        '[network]\nnetwork_backend = "netavark"\n[engine]\nruntime = "runc"\n'
     )
     command = ["env", f"CONTAINERS_CONF={config}", "podman", "system", "service", "--time", "0", f"unix://{socket}"]
     with started("podman", command, socket):
