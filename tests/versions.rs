@@ -167,27 +167,6 @@ fn the_tables_that_held_the_schema_before_3_0_are_no_tables_of_3_11() {
     assert!(!names(&node.archive("nightly")).iter().any(|name| name.contains("schema_keyspaces")));
 }
 
-fn repairs(node: &FakeNode) -> Vec<String> {
-    let result =
-        node.run_module("cassandra_restore", json!({"tag": "nightly", "repair": "full", "force": true}));
-    assert_eq!(result["failed"], Value::Null, "{result:#}");
-    node.commands()
-        .into_iter()
-        .filter(|line| line.starts_with("nodetool repair") && line.ends_with(" ks1"))
-        .collect()
-}
-
-#[test]
-fn a_repair_is_full_as_the_nodes_release_has_it_not_the_archives() {
-    let node = FakeNode::running().version("2.1.20").with_table("ks1", "users", 1);
-    nightly(&node);
-    assert_eq!(repairs(&node), ["nodetool repair -- ks1"]);
-
-    let node = FakeNode::running().version("2.1.20").with_table("ks1", "users", 1);
-    nightly(&node);
-    assert_eq!(repairs(&node.version("2.2.4")), ["nodetool repair -full -- ks1"]);
-}
-
 #[test]
 fn what_could_not_be_restored_is_not_backed_up() {
     let node = FakeNode::running().version("5.1.0").with_table("ks1", "users", 1);

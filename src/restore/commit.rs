@@ -151,14 +151,8 @@ impl Restore<'_> {
         if auto && nodetool.status().await?.len() < 2 {
             return Ok(());
         }
-        // Full is the default before 2.2, which does not know the flag. An archive may be older than the node.
-        let is_full = version::is_before(&nodetool.release_version().await?, (2, 2));
-        let flags: &[&str] = match (is_full, auto) {
-            (true, true) => &["-pr"],
-            (true, false) => &[],
-            (false, true) => &["-full", "-pr"],
-            (false, false) => &["-full"],
-        };
+        // An archive may be older than the node.
+        let flags = repair_flags(&nodetool.release_version().await?, auto);
         let replicas = nodetool.describe_cluster().await?.replicas;
         for keyspace in &manifest.keyspaces {
             interrupt::check()?;
@@ -173,6 +167,16 @@ impl Restore<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Full is the default before 2.2, which does not know the flag.
+fn repair_flags(release: &str, auto: bool) -> &'static [&'static str] {
+    match (version::is_before(release, (2, 2)), auto) {
+        (true, true) => &["-pr"],
+        (true, false) => &[],
+        (false, true) => &["-full", "-pr"],
+        (false, false) => &["-full"],
     }
 }
 
@@ -320,5 +324,13 @@ mod tests {
         }
         let told = difference(&archive, &of("6.0.1"), &tables(&[("system", "gone")]));
         assert_eq!(told.unwrap(), "it has no table `ks.t`");
+    }
+
+    #[test]
+    fn a_repair_is_full_as_the_nodes_release_has_it() {
+        assert_eq!(repair_flags("2.1.20", false), [""; 0]);
+        assert_eq!(repair_flags("2.1.20", true), ["-pr"]);
+        assert_eq!(repair_flags("2.2.4", false), ["-full"]);
+        assert_eq!(repair_flags("5.0.5", true), ["-full", "-pr"]);
     }
 }
