@@ -12,6 +12,7 @@ import traceback
 import cases
 import versions  # noqa: F401  # registers its cases
 import layouts  # noqa: F401
+import surroundings  # noqa: F401
 import rig
 
 README = rig.ROOT / "README.md"
